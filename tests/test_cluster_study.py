@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -27,19 +28,31 @@ pytestmark = pytest.mark.slow
 RESOURCES = "resources: {cpus: 1, gpus: 0.5, device: cpu}"
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head that runs no trial, and three nodes with two CPUs and a GPU each."""
-    # A node that died is missed after two seconds instead of fifteen.
+@contextmanager
+def start_cluster() -> Iterator[Any]:
+    """A head that runs no trial. A node that died is missed after two seconds instead of fifteen."""
     watchful = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
     head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "_system_config": watchful}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        for _ in range(3):
-            add_node(cluster)
         yield cluster
     finally:
         cluster.shutdown()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head that runs no trial, and three nodes with two CPUs and a GPU each."""
+    with start_cluster() as cluster:
+        for _ in range(3):
+            add_node(cluster)
+        yield cluster
+
+
+def use_nodes(run: StudyRun) -> None:
+    """Let each trial of a study take half of a node."""
+    study = run.home / "study.yaml"
+    study.write_text(study.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
 
 
 def add_node(cluster: Cluster, kind: str = "spot") -> Any:
@@ -71,8 +84,7 @@ def node_of(run: StudyRun, trial: Trial) -> int | None:
 
 
 def test_trials_fill_all_nodes_and_survive_that_one_dies_and_another_joins(small: StudyRun, cluster: Cluster) -> None:
-    study = small.home / "study.yaml"
-    study.write_text(study.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
+    use_nodes(small)
     nodes = {raylet(node): node for node in cluster.worker_nodes}
     # Trials enough for all while new processes start, which takes longer than some trials do.
     changed = (
@@ -144,8 +156,7 @@ def check_node_cost(run: StudyRun, cost: dict[str, Any]) -> None:
 
 
 def test_node_time_of_a_driver_that_was_killed_is_not_lost(small: StudyRun, cluster: Cluster) -> None:
-    study = small.home / "study.yaml"
-    study.write_text(study.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
+    use_nodes(small)
     arguments = ("run", "study.yaml", "--address", cluster.address, "--set", "prices.nodes={head: 0.36}")
     process = small.start(*arguments)
     small.wait_for(lambda: bool(placed(small)), process)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from faults import drivers, ledgers, services
+from faults import ledgers
+from faults.__main__ import FAULTS
 from faults.rows import Fault, Ground
-
-FAULTS = {fault.name: fault for fault in (*drivers.FAULTS, *ledgers.FAULTS, *services.FAULTS)}
 
 
 def inject(fault: Fault, home: Path, times: int) -> None:

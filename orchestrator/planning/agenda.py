@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from auxtune.orchestrator.errors import EvidenceError, SelectorError
 from auxtune.orchestrator.planning.arms import EQUAL_COST
-from auxtune.orchestrator.planning.attempts import build_lost, build_told, charge_attempt, find_result
+from auxtune.orchestrator.planning.attempts import build_lost, build_told, charge_attempt, find_result, give_up
 from auxtune.orchestrator.planning.budget import NOTHING, Budget, count_control_trials, has_equal_cost
 from auxtune.orchestrator.planning.confirm import (
     FailedPart,
@@ -176,8 +176,7 @@ class Agenda:
             return
         retries = self._budget.options.resources.retries
         if sum(a.worker_died for a in record.attempts) >= retries:
-            message = f"{retries + 1} attempts ended without a result, the last with: {error or 'its process died'}"
-            self._tell(record, Result(None, charge_attempt(self.folder, record), why="error", message=message))
+            self._tell(record, give_up(self.folder, record, retries, error))
         else:
             self.record(build_lost(self.folder, record, "worker"))
             self._again.insert(0, trial)

@@ -34,6 +34,12 @@ def charge_attempt(study: StoredPath, trial: Trial) -> Cost:
     return charge_lost_attempt(folder, attempt.started, attempt.cpus or 0.0, attempt.gpus or 0.0)
 
 
+def give_up(study: StoredPath, trial: Trial, retries: int, error: str | None) -> Result:
+    """The failure of a ``trial`` whose last attempt was one too many; ``error`` is what is known of how it ended."""
+    said = f"{retries + 1} attempts ended without a result, the last with: {error or 'its process died'}"
+    return Result(score=None, cost=charge_attempt(study, trial), why="error", message=said)
+
+
 def build_lost(
     study: StoredPath, trial: Trial, cause: Literal["worker", "driver", "storage"], refusal: Refusal | None = None
 ) -> Lost:

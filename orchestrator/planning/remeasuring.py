@@ -10,7 +10,7 @@ arrays, and the question is asked again.
 from __future__ import annotations
 
 from auxtune.orchestrator.errors import EvidenceError
-from auxtune.orchestrator.planning.attempts import build_lost, find_result
+from auxtune.orchestrator.planning.attempts import build_lost, find_result, give_up
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.events import Lost, Remeasured, read_time
 from auxtune.orchestrator.record.results import Refusal, StoredEvidence, locate_attempt
@@ -57,9 +57,7 @@ class Remeasuring:
         if refusal is None and (result := find_result(self._study, trial)) is not None:
             return self._record_result(trial, result)
         if refusal is None and sum(attempt.worker_died for attempt in trial.remeasured) >= self._retries:
-            lost = build_lost(self._study, trial, "worker")
-            said = f"{self._retries + 1} attempts ended without a result, the last with: {error or 'its process died'}"
-            return self._record_result(trial, Result(score=None, cost=lost.cost, message=said))
+            return self._record_result(trial, give_up(self._study, trial, self._retries, error))
         self.waiting.insert(0, trial)
         return build_lost(self._study, trial, "worker" if refusal is None else "storage", refusal)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import psutil
 from faults.rows import Census, Count, Fault, Ground, wait_or_end
@@ -55,9 +54,9 @@ def interrupt_driver(ground: Ground, times: int, signals: Sequence[signal.Signal
             os.kill(process.pid, number)
         out, err = process.communicate(timeout=120)
         census.note()
-        total.require(process.returncode == 130, f"exit {process.returncode}: {(out + err)[-300:]}")
+        total.require_exit(process, out + err, 130)
         total.require(f"auxtune resume {run.folder}" in err or len(signals) > 1, "the way on was not said")
-        total.require("Traceback" not in out + err, f"a traceback: {(out + err)[-600:]}")
+        total.require_no_traceback(out + err)
         run.finish("resume", str(run.folder))
         census.close(total, ground.whole)
         total.end("exit 130, resumed to the same answer")
@@ -78,7 +77,7 @@ def kill_worker(ground: Ground, times: int) -> Count:
             process.communicate(timeout=300)
             continue
         out, err = process.communicate(timeout=300)
-        total.require(process.returncode == 0, f"exit {process.returncode}: {(out + err)[-300:]}")
+        total.require_exit(process, out + err, 0)
         causes = {event.cause for event in run.events if isinstance(event, Lost)}
         total.require(causes <= {"worker"}, f"lost with {causes}")
         Census(run).close(total, ground.whole)
@@ -88,20 +87,19 @@ def kill_worker(ground: Ground, times: int) -> Count:
 
 def remove_node(ground: Ground, times: int) -> Count:
     """A node of a cluster of three that dies while its trials train; each fault is a study of its own."""
-    from test_cluster_study import RESOURCES, add_node, placed, raylet
+    from test_cluster_study import add_node, placed, raylet, start_cluster, use_nodes
 
     total = Count()
     for _ in range(times):
         run = ground.make_study()
-        file = run.home / "study.yaml"
-        file.write_text(file.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
-        with started_cluster() as cluster:
+        use_nodes(run)
+        with start_cluster() as cluster:
             nodes = {raylet(node): node for node in (add_node(cluster), add_node(cluster))}
             process = run.start("run", "study.yaml", "--address", cluster.address, "--set", "training.steps=200")
             run.wait_for(lambda: bool(placed(run)), process)  # noqa: B023  # it is called before the next round
             cluster.remove_node(nodes[next(iter(placed(run).values()))], allow_graceful=False)
             out, err = process.communicate(timeout=400)
-        total.require(process.returncode == 0, f"exit {process.returncode}: {(out + err)[-300:]}")
+        total.require_exit(process, out + err, 0)
         statuses = {trial.status for trial in run.accounts.trials.values()}
         total.require(statuses == {"finished"}, f"trials ended {statuses}")
         total.require(any(isinstance(event, Lost) for event in run.events), "no attempt was lost with the node")
@@ -112,24 +110,23 @@ def remove_node(ground: Ground, times: int) -> Count:
 
 def kill_head(ground: Ground, times: int) -> Count:
     """The head of a cluster and all its nodes die; the study goes on in another cluster over the same storage."""
-    from test_cluster_study import RESOURCES, add_node, placed
+    from test_cluster_study import add_node, placed, start_cluster, use_nodes
 
     total = Count()
     for _ in range(times):
         run = ground.make_study()
         census = Census(run)
-        file = run.home / "study.yaml"
-        file.write_text(file.read_text().replace("resources: {cpus: 1, gpus: 0, concurrent: 1}", RESOURCES))
-        with started_cluster() as cluster:
+        use_nodes(run)
+        with start_cluster() as cluster:
             add_node(cluster)
             process = run.start("run", "study.yaml", "--address", cluster.address)
             run.wait_for(lambda: bool(placed(run)), process)  # noqa: B023  # it is called before the next round
             cluster.shutdown()
-            out, err = process.communicate(timeout=400)
+            _, err = process.communicate(timeout=400)
             census.note()
         total.require(process.returncode != 0, "it ended well without a cluster")
-        total.require("Traceback" not in err, f"a traceback: {(out + err)[-600:]}")
-        with started_cluster() as cluster:
+        total.require_no_traceback(err)
+        with start_cluster() as cluster:
             add_node(cluster)
             run.finish("run", "study.yaml", "--address", cluster.address)
         statuses = {trial.status for trial in run.accounts.trials.values()}
@@ -137,20 +134,6 @@ def kill_head(ground: Ground, times: int) -> Count:
         check_verified(run, total)
         total.end(f"exit {process.returncode}, went on in a new cluster")
     return total
-
-
-@contextmanager
-def started_cluster() -> Iterator[Any]:
-    """A cluster whose head runs no trial; a node that died is missed after two seconds."""
-    from ray.cluster_utils import Cluster
-
-    watchful = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
-    head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "_system_config": watchful}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
 
 
 def check_verified(run: StudyRun, total: Count) -> None:

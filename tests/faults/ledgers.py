@@ -89,9 +89,9 @@ def start_second_writer(ground: Ground, times: int) -> Count:
         census.note()
         os.kill(process.pid, signal.SIGCONT)
         out, err = process.communicate(timeout=120)
-        total.require(process.returncode == 4, f"the first writer: exit {process.returncode}: {(out + err)[-300:]}")
+        total.require_exit(process, out + err, 4)
         out, err = second.communicate(timeout=300)
-        total.require(second.returncode == 0, f"the second: exit {second.returncode}: {(out + err)[-300:]}")
+        total.require_exit(second, out + err, 0)
         census.close(total, ground.whole)
         total.end("refused with 4; after a takeover the former is fenced off with 4")
     return total

@@ -45,6 +45,14 @@ class Count:
         if not is_right:
             self.wrong.append(otherwise)
 
+    def require_exit(self, process: Process, said: str, *codes: int) -> None:
+        """Take down what a process said that did not end with one of ``codes``."""
+        self.require(process.returncode in codes, f"exit {process.returncode}: {said[-300:]}")
+
+    def require_no_traceback(self, said: str) -> None:
+        """Take down a traceback in what a command said."""
+        self.require("Traceback" not in said, f"a traceback: {said[-600:]}")
+
 
 @dataclass
 class Ground:

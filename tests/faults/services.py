@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
 from pathlib import Path
 
 from faults.rows import Census, Count, Fault, Ground
 from small_study import StudyRun
+from test_tracking_trouble import be_broken, be_gone, be_silent
 
 SMALL_DISK = "200m"  # the study itself takes some 30
 WILD = ("training.learning_rate=1.0e+30", "training.clip=null", "stop_after_failures=2")
@@ -32,8 +30,8 @@ def fill_disk(ground: Ground, times: int) -> Count:
             fill(disk)
             out, err = process.communicate(timeout=300)
             census.note()
-            total.require(process.returncode in (2, 3), f"exit {process.returncode}: {(out + err)[-300:]}")
-            total.require("Traceback" not in out + err, f"a traceback: {(out + err)[-600:]}")
+            total.require_exit(process, out + err, 2, 3)
+            total.require_no_traceback(out + err)
             (disk / "filler").unlink()
             run.finish()
             census.close(total, ground.whole)
@@ -69,7 +67,7 @@ def hang_worker(ground: Ground, times: int) -> Count:
         run.wait_for(run.trains, process)
         run.worker().suspend()
         out, err = process.communicate(timeout=300)
-        total.require(process.returncode == 0, f"exit {process.returncode}: {(out + err)[-300:]}")
+        total.require_exit(process, out + err, 0)
         whys = [trial.told.outcome.why for trial in run.accounts.trials.values() if trial.told]
         total.require(whys.count("hang") == 1 and whys.count(None) == len(whys) - 1, f"told {whys}")
         total.end("ended after its time, named, the study goes on")
@@ -82,10 +80,10 @@ def lose_mlflow(ground: Ground, times: int) -> Count:
     for number in range(times):
         run = ground.make_study()
         census = Census(run)
-        with (refusing_server, silent_server, failing_server)[number % 3]() as uri:
+        with (be_gone, be_silent, be_broken)[number % 3](run.home) as uri:
             said = run.finish("run", "study.yaml", "--set", f"tracking.uri={uri}")
         census.note()
-        total.require("Traceback" not in said, f"{uri}: a traceback: {said[-600:]}")
+        total.require_no_traceback(said)
         total.require("MLflow" in said, f"{uri}: not said: {said[-300:]}")
         filled = f"tracking.uri=sqlite:///{run.home / 'mlflow.db'}"
         run.finish("run", "study.yaml", "--set", filled)
@@ -128,46 +126,6 @@ def fill(disk: Path) -> None:
                     file.write(os.urandom(size))
             except OSError:
                 continue
-
-
-@contextmanager
-def refusing_server() -> Iterator[str]:
-    """An address where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{probe.getsockname()[1]}"  # bound, and not listening
-
-
-@contextmanager
-def silent_server() -> Iterator[str]:
-    """A server that takes connections and says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-
-def failing_server() -> AbstractContextManager[str]:
-    """A server that answers every request with 500."""
-
-    class Failing(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(500)
-
-        do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815  # names of the base class
-
-        def log_message(self, *words: object) -> None:
-            """Nothing."""
-
-    @contextmanager
-    def serve() -> Iterator[str]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Failing)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            server.server_close()
-
-    return serve()
 
 
 FAULTS = (
