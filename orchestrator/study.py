@@ -111,7 +111,7 @@ class Study:
     def run(
         self, listener: Callable[[Event], None] = _ignore, allow_drift: bool = False, address: str | None = None
     ) -> Result:
-        """Run it, or resume it, to its answer; ``listener`` gets every event as it is recorded, up to its close.
+        """Run it, or resume it, to its answer; ``listener`` gets every event once it is durable, up to its close.
 
         On this machine, or on the cluster at ``address``, ``host:port`` of its head or ``auto``, from one of its nodes.
         Raises what ``session.run_session`` raises.

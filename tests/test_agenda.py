@@ -18,7 +18,7 @@ from auxtune.orchestrator.planning.budget import Budget, has_equal_cost
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.control_search import list_control_versions
 from auxtune.orchestrator.planning.slots import Slots
-from auxtune.orchestrator.record.accounts import Accounts, Trial
+from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.events import (
     Event,
     Opened,
@@ -174,12 +174,11 @@ def test_interrupted_anywhere_it_ends_with_the_same_proposals_scores_and_selecti
     before = broken.session()
     broken.run(before, at_most=cut)
     before.next()  # started, and gone with its driver
-    before.flush()
     after = broken.session()
     broken.run(after)
     assert broken.events() == whole.events()
     assert after.accounts.selected.selection == first.accounts.selected.selection
-    finished_before = sum(trial.told is not None for trial in Accounts(before._ledger.events).trials.values())
+    finished_before = sum(trial.told is not None for trial in before.accounts.trials.values())
     assert sum(len(t.attempts) for t in after.accounts.trials.values()) <= len(after.accounts.trials) + 1
     assert finished_before == cut
 

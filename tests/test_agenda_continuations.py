@@ -1,4 +1,4 @@
-"""Legs and early stopping over a real ledger: what a trial starts from, what is deleted, what is told of a stop."""
+"""Legs and early stopping over a real ledger: what a trial starts from, what is deleted, when an end is durable."""
 
 from __future__ import annotations
 
@@ -192,3 +192,14 @@ def test_a_finished_study_whose_confirm_grows_beyond_its_budget_is_refused(tmp_p
     with pytest.raises(BudgetTooSmall, match=f"set it to {trained + asked.owed} or more"):
         check_confirm(14, trained, asked.owed)
     check_confirm(trained + asked.owed, trained, asked.owed)
+
+
+def test_an_end_is_durable_also_where_nothing_more_is_begun(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    agenda = world.session()
+    trial, other = agenda.next(), agenda.next()
+    assert trial is not None and other is not None
+    world.report(trial)
+    agenda.end_attempt(trial.id, 1)
+    assert agenda.next(lambda proposal: False) is None
+    assert [event.id for event in read_events(tmp_path / "ledger") if isinstance(event, Told)] == [trial.id]

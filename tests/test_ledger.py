@@ -11,8 +11,8 @@ import pytest
 
 from auxtune.orchestrator.errors import LedgerDamaged, LedgerError, Locked
 from auxtune.orchestrator.record import ledger as module
-from auxtune.orchestrator.record.events import Closed, Opened, Proposed, Tracked, read_event, write_event
-from auxtune.orchestrator.record.ledger import Ledger, read_events
+from auxtune.orchestrator.record.events import Closed, Event, Opened, Proposed, Tracked, read_event, write_event
+from auxtune.orchestrator.record.ledger import Announcer, Ledger, read_events
 from auxtune.selectors.protocol import Inner, Problem, Proposal, TaskInfo
 from auxtune.trials import durable
 
@@ -70,6 +70,22 @@ def test_a_takeover_fences_the_former_writer(tmp_path: Path) -> None:
     with pytest.raises(Locked, match="new"):
         old.flush()
     assert read_events(tmp_path) == [opened("old"), opened("new")]
+
+
+def test_what_is_durable_is_heard_once_and_what_a_takeover_made_void_never(tmp_path: Path) -> None:
+    ledger, heard = Ledger(tmp_path, opened("old")), list[Event]()
+    announcer = Announcer(ledger, heard.append)
+    announcer.append(proposed(0))
+    assert heard == []
+    announcer.flush()
+    announcer.flush()
+    assert heard == [proposed(0)]
+    Ledger(tmp_path, opened("new"))
+    announcer.append(proposed(1))
+    for _ in range(2):
+        with pytest.raises(Locked):
+            announcer.flush()
+    assert heard == [proposed(0)]
 
 
 def _open(folder: Path, session: str, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]

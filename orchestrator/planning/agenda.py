@@ -11,7 +11,14 @@ from dataclasses import replace
 
 from auxtune.orchestrator.errors import EvidenceError, SelectorError
 from auxtune.orchestrator.planning.arms import EQUAL_COST
-from auxtune.orchestrator.planning.attempts import build_lost, build_told, charge_attempt, find_result, give_up
+from auxtune.orchestrator.planning.attempts import (
+    build_lost,
+    build_told,
+    end_early,
+    find_digests,
+    find_result,
+    give_up,
+)
 from auxtune.orchestrator.planning.budget import NOTHING, Budget, count_control_trials, has_equal_cost
 from auxtune.orchestrator.planning.confirm import (
     FailedPart,
@@ -39,7 +46,7 @@ from auxtune.orchestrator.record.events import (
     read_time,
     round_trip,
 )
-from auxtune.orchestrator.record.ledger import Ledger
+from auxtune.orchestrator.record.ledger import Announcer, Ledger
 from auxtune.orchestrator.record.results import (
     Refusal,
     delete_useless_weights,
@@ -67,19 +74,19 @@ class Agenda:
     ) -> None:
         """``context`` is of all events of ``ledger``, this session's opening included, and is kept up to date.
 
-        ``listener`` hears every event of this session as it is recorded. ``find_known`` gives the outcome of a proposal
-        that need not be trained, because all it measures is known.
+        ``listener`` hears every event of this session once it is durable. ``find_known`` gives the outcome of a
+        proposal that need not be trained, because all it measures is known.
         """
         self.folder, self.accounts = context.folder, context.accounts
         self.exhausted: str | None = None  # the limit that ended the search, if one did
         self.refused: str | None = None  # where a trial could not write, and why: the study is paused
         self.unpaid: NewReading | None = None  # another answer by now, which the budget does not allow to confirm
-        self._ledger, self._fold = ledger, context.fold(ledger.events)
+        self._ledger, self._announcer, self._fold = ledger, Announcer(ledger, listener), context.fold(ledger.events)
         self._context, self._translator, self._confirmation = context, context.translator, context.confirmation
         self._control: ControlSearch | None = None
         if has_equal_cost(context.options):
             self._control = ControlSearch(context.fold_control(ledger.events), context.translator.execute)
-        self._budget, self._listener, self._find_known = budget, listener, find_known
+        self._budget, self._find_known = budget, find_known
         self._answer: tuple[int, Proposal | Wait | Done] | None = None  # the last one, and by how many events
         self._without_weights: set[tuple[int, int]] = set()  # attempts, by trial and number, that have none any more
         retries = budget.options.resources.retries
@@ -111,8 +118,12 @@ class Agenda:
 
         A trial without room is not proposed yet: by the time it begins, the selector would know more.
         """
-        if self.failing or self.refused is not None:
-            return None
+        trial = None if self.failing or self.refused is not None else self._find_next(has_room)
+        if trial is None:
+            self.flush()  # what has ended is not kept waiting for the next start
+        return trial
+
+    def _find_next(self, has_room: Callable[[Proposal], bool]) -> Trial | None:
         try:
             if not self._remeasuring.waiting:
                 return self._choose(has_room)
@@ -120,7 +131,7 @@ class Agenda:
             if not self._remeasuring.find_damage():
                 raise
         if (damaged := self._remeasuring.find_next()) is None:
-            return None if self._remeasuring.is_at_work else self.next(has_room)
+            return None if self._remeasuring.is_at_work else self._find_next(has_room)
         if not has_room(damaged.proposal):
             return None
         return self._start(self._remeasuring.waiting.pop(0))
@@ -215,17 +226,16 @@ class Agenda:
         self._budget = replace(self._budget, slots=slots.at_least_one)
 
     def flush(self) -> None:
-        """Make what was recorded durable."""
-        self._ledger.flush()
+        """Make what was recorded durable, and heard. Raises ``LedgerError`` or ``Locked``."""
+        self._announcer.flush()
 
     def record(self, event: Event) -> None:
         """Note an event; it is durable with the next start or flush."""
-        self._ledger.append(event)
+        self._announcer.append(event)
         self.accounts.add(event)
         self._fold.add(event)
         if self._control is not None:
             self._control.add(event)
-        self._listener(event)
 
     def _ask(self) -> Proposal | Wait | Done:
         left = self._confirmation.left(self.accounts)
@@ -290,7 +300,7 @@ class Agenda:
                 cost=NOTHING,
                 reused={key: clip_negative(cost) for key, cost in known.reused.items()},
                 source=known.source,
-                arrays=self._find_digests(known.outcome),
+                arrays=find_digests(self._context.evidence, known.outcome),
             )
         )
         return None
@@ -375,18 +385,12 @@ class Agenda:
         self._forget_weights()
 
     def _end_stopped(self, trial: Trial, judged: Judged) -> None:
-        """Tell of a trial that early stopping ended: it did not fail, and it has no final score."""
-        outcome = Outcome(None, why="stopped", censored=judged.score)
-        with_a = describe_value(sign_in(self.accounts) * judged.score, self.accounts.search_score)
-        message = f"stopped early at step {judged.step}, with a {with_a}"
-        self._record_end(trial, outcome, Result(None, charge_attempt(self.folder, trial), message=message))
+        """Tell of a trial that early stopping ended."""
+        said = describe_value(sign_in(self.accounts) * judged.score, self.accounts.search_score)
+        self._record_end(trial, *end_early(self.folder, trial, judged, said))
 
     def _record_end(self, trial: Trial, outcome: Outcome, result: Result) -> None:
-        self.record(build_told(trial, outcome, result, self._find_digests(outcome)))
-
-    def _find_digests(self, outcome: Outcome) -> dict[str, str]:
-        found = {key: self._context.evidence.read_digest(key) for key in outcome.evidence.values()}
-        return {key: digest for key, digest in found.items() if digest is not None}
+        self.record(build_told(trial, outcome, result, find_digests(self._context.evidence, outcome)))
 
     def _forget_weights(self) -> None:
         """Delete weights that no later training will start from.

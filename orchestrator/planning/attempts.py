@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 from auxtune.orchestrator.record.accounts import Trial
-from auxtune.orchestrator.record.events import Lost, Told, read_time
+from auxtune.orchestrator.record.events import Judged, Lost, Told, read_time
 from auxtune.orchestrator.record.results import (
     DamagedResultError,
     Refusal,
+    StoredEvidence,
     charge_lost_attempt,
     locate_attempt,
     read_result,
@@ -38,6 +39,22 @@ def give_up(study: StoredPath, trial: Trial, retries: int, error: str | None) ->
     """The failure of a ``trial`` whose last attempt was one too many; ``error`` is what is known of how it ended."""
     said = f"{retries + 1} attempts ended without a result, the last with: {error or 'its process died'}"
     return Result(score=None, cost=charge_attempt(study, trial), why="error", message=said)
+
+
+def end_early(study: StoredPath, trial: Trial, judged: Judged, said: str) -> tuple[Outcome, Result]:
+    """The end of a ``trial`` that early stopping ``judged``: it did not fail, and has no final score.
+
+    ``said`` is the score that it had by then, in words.
+    """
+    message = f"stopped early at step {judged.step}, with a {said}"
+    outcome = Outcome(None, why="stopped", censored=judged.score)
+    return outcome, Result(None, charge_attempt(study, trial), message=message)
+
+
+def find_digests(evidence: StoredEvidence, outcome: Outcome) -> dict[str, str]:
+    """The digest of each piece of the ``outcome``'s evidence that is there, by key."""
+    found = {key: evidence.read_digest(key) for key in outcome.evidence.values()}
+    return {key: digest for key, digest in found.items() if digest is not None}
 
 
 def build_lost(

@@ -23,7 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -201,6 +201,30 @@ class Ledger:
             f"{self._segments.folder}: the ledger cannot be written ({error.strerror or error}); make room or mend "
             "the disk, then continue with `auxtune resume`. Everything recorded before is safe."
         )
+
+
+class Announcer:
+    """Records events in a ledger, and tells a listener of each once it is durable.
+
+    Earlier it might hear of what never was: a driver that was suspended while another one took the study over does not
+    know it before its next write.
+    """
+
+    def __init__(self, ledger: Ledger, listener: Callable[[Event], None]) -> None:
+        self._ledger, self._listener = ledger, listener
+        self._unheard: list[Event] = []
+
+    def append(self, event: Event) -> None:
+        """Record an event; it is durable, and heard, after the next ``flush``. Raises ``ValueError``."""
+        self._ledger.append(event)
+        self._unheard.append(event)
+
+    def flush(self) -> None:
+        """Make all recorded events durable, and then heard. Raises ``LedgerError`` or ``Locked``: none was heard."""
+        self._ledger.flush()
+        heard, self._unheard = self._unheard, []
+        for event in heard:
+            self._listener(event)
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,8 @@ class Session:
             close_session(self._ledger, self._tracker, self._reason, ending, patience=0.0)
         except BaseException as error:
             with contextlib.suppress(OSError, LedgerError):  # the first error is the one to show
+                if self._agenda is not None:
+                    self._agenda.flush()
                 ending = build_ending("failed", self._context.folder, None, None)
                 said = str(error) if isinstance(error, AuxtuneError) else f"{type(error).__name__}: {error}"
                 close_session(self._ledger, self._tracker, "failed", ending, PATIENCE, said)
@@ -166,6 +168,7 @@ class Session:
         if not agenda.finished:
             search = RaySearch(self._prepared, agenda, planner, self._tracker, self._signals, self._backend, self._key)
             search.run()
+        agenda.flush()
         stopped = self._signals.came or agenda.refused is not None
         self._reason = "done" if agenda.finished else "interrupted" if stopped else "failed"
         return agenda
