@@ -5,8 +5,8 @@ PYTHON ?= python3
 USABLE := .venv/usable
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-all test-slow test-portable check cluster-test docs faults fuzz golden screenshots scoreboard \
-        scoreboard-run wheel
+.PHONY: demo test test-all test-slow test-portable check cluster-test docs faults fuzz soak golden screenshots \
+        scoreboard scoreboard-run wheel
 
 demo: $(USABLE)       ## the quickstart study, in a folder of its own under ./studies
 	mkdir -p studies
@@ -31,6 +31,10 @@ test-slow: wheel
 ROWS ?=
 faults: $(INSTALLED)     ## faults injected for real, many of each kind: a table, a result file each; ROWS="kill-1 disk"
 	PYTHONPATH=tests .venv/bin/python -m faults $(ROWS)
+
+TRIALS ?= 10000
+soak: $(INSTALLED)       ## a study of thousands of trials, its driver killed every few minutes: memory, files, disk over time
+	PYTHONPATH=tests .venv/bin/python -m faults.soak --trials $(TRIALS)
 
 INPUTS ?= 10000
 fuzz: $(INSTALLED)       ## that many inputs that no one would write, drawn at random: each is read or refused, in seconds
