@@ -58,6 +58,42 @@ def _count_memory_kills_as_deaths() -> Iterator[None]:
         manager._actor_task_failed = real
 
 
+@contextmanager
+def _forget_ended_trials() -> Iterator[None]:
+    """While entered, Tune keeps nothing of the trials that have ended, nor writes its own state on the way.
+
+    Both are for a resumption by Tune, in place of which a ledger is read. They take 0.1 MB for each trial, and more
+    time with each one, since every few seconds all of them are written (seen with Ray 2.60).
+    """
+    from ray.tune import tune as module
+    from ray.tune.execution.tune_controller import TuneController
+
+    class ForgetfulController(TuneController):
+        """Tune's loop over the trials that have not ended."""
+
+        def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+            """Write the state at the first turn and at the end: Tune does not end without a file of it."""
+            if force or self._iteration == 0:
+                super().checkpoint(force=True, wait=wait)
+
+        def step(self) -> None:
+            """A turn."""
+            super().step()  # type: ignore[no-untyped-call]  # Ray's own
+            ended = {trial for trial in self._trials if trial.is_finished()}
+            self._trials[:] = [trial for trial in self._trials if trial not in ended]
+            for kept in (self._stopped_trials, self._failed_trials, self._trials_to_cache):
+                kept -= ended
+            for trial in ended:
+                self._trial_metadata.pop(trial.trial_id, None)
+
+    namespace: Any = module
+    namespace.TuneController = ForgetfulController
+    try:
+        yield
+    finally:
+        namespace.TuneController = TuneController
+
+
 def run_tuner(
     searcher: Any,
     scheduler: Any,
@@ -76,6 +112,7 @@ def run_tuner(
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
 
+    from auxtune.orchestrator.engine.search import NoProgress
     from auxtune.orchestrator.engine.trainable import StudyTrainable
 
     withhold_credentials()
@@ -95,8 +132,9 @@ def run_tuner(
         reuse_actors=True,
         trial_dirname_creator=lambda trial: str(trial.trial_id),
     )
-    with _count_memory_kills_as_deaths():
-        tune.Tuner(trainable, tune_config=tune_config, run_config=_build_run_config(callbacks, scratch)).fit()
+    run_config = _build_run_config([*callbacks, NoProgress()], scratch)
+    with _count_memory_kills_as_deaths(), _forget_ended_trials():
+        tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
 
 
 def withhold_credentials() -> None:

@@ -24,6 +24,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -168,6 +169,21 @@ class _Watch(tune.Callback):
         return {}
 
 
+class NoProgress(_Watch, TrialProgressCallback):
+    """In place of Tune's own, which would keep every trial to the end, only to print nothing."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Nothing is kept, and so below."""
+
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        """Said by the agenda's listeners."""
+
+    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        """Said by the agenda's listeners."""
+
+
 class LoopWatch(_Watch):
     """Calls ``each_turn`` in every turn of Ray's loop, and finds Ray's message on a trial that broke."""
 
@@ -210,7 +226,9 @@ class HangWatch(_Watch):
 
     def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """Look at all trials that are to run."""
-        now = time.monotonic()
+        now, present = time.monotonic(), {trial.trial_id for trial in trials}
+        self._began = {key: began for key, began in self._began.items() if key in present}
+        self._last = {key: last for key, last in self._last.items() if key in present}
         running = sum(trial.status == RayTrial.RUNNING for trial in trials)
         for trial in trials:
             if trial.status == RayTrial.PENDING and self._waits(trial, running):
