@@ -202,17 +202,21 @@ def list_rows(tasks: Mapping[str, EncodedTask], part: str) -> list[dict[str, Any
             place = slice(split.offsets[row], split.offsets[row + 1])
             ids, segments = split.tokens[place].tolist(), split.segments[place].tolist()
             label = int(split.labels[row])
-            found.append({"ids": ids, "segments": segments, "task": number, "label": label, "length": len(ids)})
+            found.append({"input_ids": ids, "segments": segments, "task": number, "label": label, "length": len(ids)})
     return found
 
 
 def pad_rows(rows: Sequence[Mapping[str, Any]], base: BaseEncoder) -> dict[str, torch.Tensor]:
     """A batch, padded to its longest row."""
-    longest, pad = max(len(row["ids"]) for row in rows), base.config.get("pad_token_id") or 0
+    longest, pad = max(row["length"] for row in rows), base.config.get("pad_token_id") or 0
+
+    def stack(values: Callable[[Mapping[str, Any]], list[int]], filler: int = 0) -> torch.Tensor:
+        return torch.tensor([values(row) + [filler] * (longest - row["length"]) for row in rows])
+
     return {
-        "input_ids": torch.tensor([row["ids"] + [pad] * (longest - len(row["ids"])) for row in rows]),
-        "token_type_ids": torch.tensor([row["segments"] + [0] * (longest - len(row["ids"])) for row in rows]),
-        "attention_mask": torch.tensor([[1] * len(row["ids"]) + [0] * (longest - len(row["ids"])) for row in rows]),
+        "input_ids": stack(lambda row: row["input_ids"], pad),
+        "token_type_ids": stack(lambda row: row["segments"]),
+        "attention_mask": stack(lambda row: [1] * row["length"]),
         "task": torch.tensor([row["task"] for row in rows]),
         "labels": torch.tensor([row["label"] for row in rows]),
     }

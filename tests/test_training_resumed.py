@@ -32,6 +32,7 @@ CASES: dict[str, tuple[Recipe, Callable[[], TaskSchedule | None]]] = {
     "draws": (dataclasses.replace(RECIPE, cycle=None, decay="none"), lambda: None),
     "accumulation": (dataclasses.replace(RECIPE, accumulate=3, loss_weights={"tags": 0.3}), lambda: None),
     "steering": (dataclasses.replace(RECIPE, clip=None), Follow),
+    "bfloat16": (dataclasses.replace(RECIPE, precision="bfloat16"), lambda: None),
     "alignment": (dataclasses.replace(RECIPE, model=ALIGNED), lambda: None),
     "transfer": (dataclasses.replace(RECIPE, model=ALIGNED, source_tasks=("share.of", "tags"), steps=13), lambda: None),
 }

@@ -102,6 +102,11 @@ class BaseEncoder:
     embedded: int | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """How many weights it begins with; 0 from scratch."""
+        return sum(array.size for array in (self.weights or {}).values())
+
 
 class Encoder(nn.Module):
     """Any transformers encoder, behind one interface.

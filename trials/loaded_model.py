@@ -28,10 +28,11 @@ from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.metrics import Predictions
 from auxtune.trials.model import MultiTaskModel
 from auxtune.trials.model_folder import ModelFolderError, SavedModel, SavedTask, read_model, restore_options
+from auxtune.trials.precision import autocast, choose_precision
 from auxtune.trials.pretrained_tokenizer import PretrainedTokenizer
 from auxtune.trials.tokenizer import HashedWords, Tokenizer
 from auxtune.trials.tokens import EncodedSplit, EncodedTask, encode_rows
-from auxtune.trials.train_step import autocast, choose_device
+from auxtune.trials.train_step import choose_device
 
 BATCH = 1000  # rows at a time: enough to sort by length, few enough to hold in memory
 _GIVEN = "given"  # the split that holds the rows of a batch
@@ -59,7 +60,8 @@ class LoadedModel:
         self.saved = saved
         self._model, self._tokenizer = model, tokenizer
         self._collate = Collate(model.encoder.pad, saved.max_length, device, 8 if device.type == "cuda" else 1)
-        self._autocast = autocast(saved.precision, device)
+        size = sum(weight.numel() for weight in model.encoder.parameters())
+        self._autocast = autocast(choose_precision(saved.precision, device, size), device)
 
     @property
     def tasks(self) -> Mapping[str, SavedTask]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -20,7 +19,8 @@ from auxtune.trials.batches import Collate, TaskBatches
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.failures import NonFiniteError
 from auxtune.trials.model import MultiTaskModel
-from auxtune.trials.recipe import Precision, Recipe
+from auxtune.trials.precision import autocast, choose_precision
+from auxtune.trials.recipe import Recipe
 from auxtune.trials.tokens import EncodedTask
 
 _CONTEXT_BYTES = 640 * 2**20  # what CUDA and its libraries take besides torch's allocator
@@ -39,7 +39,7 @@ class TrainStep:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         torch.set_num_threads(recipe.threads)
-        self.autocast = autocast(recipe.precision, self.device)
+        self.autocast = autocast(choose_precision(recipe.precision, self.device, base.size), self.device)
         encoder = build_encoder(base, recipe.seed)
         aligned = [name for name in tasks if name not in recipe.source_tasks]
         self.model = MultiTaskModel(
@@ -190,14 +190,6 @@ def name_device(gpus: float, wanted: Literal["auto", "cpu"] = "auto") -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} {platform.machine()}"
-
-
-def autocast(precision: Precision, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """The context of forward passes. ``auto`` is bfloat16 on a CUDA device that has it, else float32."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    if precision == "bfloat16" or (precision == "auto" and able):
-        return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext
 
 
 def save_random_state(device: torch.device) -> dict[str, torch.Tensor]:

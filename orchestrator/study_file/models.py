@@ -172,7 +172,8 @@ class TrainingOptions(Section):
         default=Recipe.clip, description="Largest gradient norm; `null` does not clip."
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default=Recipe.precision, description="`auto` is bfloat16 on a GPU that has it, else float32."
+        default=Recipe.precision,
+        description="`auto` is bfloat16 where the device has instructions for it, else float32.",
     )
     sampling: Annotated[str, AfterValidator(_check_sampling)] = Field(
         default="equal",

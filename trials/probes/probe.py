@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from auxtune.trials.batches import Collate
 from auxtune.trials.encoder import BaseEncoder
 from auxtune.trials.model import MultiTaskModel
+from auxtune.trials.precision import choose_precision
 from auxtune.trials.recipe import Recipe, describe_run
 from auxtune.trials.tokens import EncodedTask, hash_inputs
 from auxtune.trials.train_step import TrainStep
@@ -265,7 +266,8 @@ def hash_run(recipe: Recipe, tasks: Mapping[str, EncodedTask], base: BaseEncoder
     """
     used = {name: tasks[name] for name in recipe.tasks}
     on_gpu = gpus > 0 and recipe.device != "cpu"
-    precision = "float32" if recipe.precision == "auto" and not on_gpu else recipe.precision
+    # Of a GPU it is not known here; that it is one is part of the key.
+    precision = recipe.precision if on_gpu else choose_precision(recipe.precision, torch.device("cpu"), base.size)
     model = dataclasses.replace(recipe.model, name="", trust_remote_code=False)
     known = describe_run(dataclasses.replace(recipe, probes={}, test=(), precision=precision, model=model), used, base)
     return _hash_json(
