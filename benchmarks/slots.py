@@ -202,7 +202,7 @@ class Nap:
         time.sleep(self._seconds)
         self.finished = True
 
-    def report(self) -> Any:
+    def result(self) -> Any:
         """A score, and what it took."""
         from auxtune.trials.result import Cost, Result
 
@@ -228,7 +228,7 @@ def sleep_thin(gate: Path, slots: int, seconds: float) -> None:
     from ray import tune
 
     from auxtune.orchestrator.engine import loop, trainable
-    from auxtune.orchestrator.session import session
+    from auxtune.orchestrator.session import ray_backend
 
     class Sleeping(tune.Trainable):
         def setup(self, config: dict[str, Any], tasks: Any, base: Any) -> None:
@@ -258,7 +258,7 @@ def sleep_thin(gate: Path, slots: int, seconds: float) -> None:
 
     trainable.Assignment.__reduce__ = light  # type: ignore[method-assign, assignment]  # its own module imports torch
     trainable.StudyTrainable = Sleeping  # type: ignore[misc, assignment]  # the loop takes it from there
-    session.run_tuner = without_data
+    ray_backend.run_tuner = without_data
 
 
 def plain_spans(asked: argparse.Namespace, address: str, home: Path) -> np.ndarray:
