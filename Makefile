@@ -5,7 +5,7 @@ PYTHON ?= python3
 USABLE := .venv/usable
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-all test-slow test-portable check cluster-test docs faults fuzz soak golden screenshots \
+.PHONY: demo test test-all test-slow test-portable check cluster-test docs faults fuzz soak bench golden screenshots \
         scoreboard scoreboard-run wheel
 
 demo: $(USABLE)       ## the quickstart study, in a folder of its own under ./studies
@@ -80,6 +80,9 @@ scoreboard: $(INSTALLED)  ## docs/scoreboard.md from the result files
 
 scoreboard-run: $(INSTALLED)  ## those result files; TABLES=DIR names a folder with more recorded tables
 	.venv/bin/python benchmarks/scoreboard_run.py --tables $(TABLES)
+
+bench: $(INSTALLED)      ## docs/performance.md, its rows measured anew: hours; ROWS="a d" are some of them
+	.venv/bin/python benchmarks/bench.py $(ROWS)
 
 wheel: $(INSTALLED)      ## dist/*.whl; what an earlier build left behind must not get into it
 	rm -rf build/lib build/bdist.* dist

@@ -39,6 +39,7 @@ NAVIGATION = {
         "docs/how-it-works",
         "docs/reliability",
         "docs/security",
+        "docs/performance",
         "docs/selectors",
         "docs/results",
         "docs/scoreboard",

@@ -69,9 +69,10 @@ def test_one_that_failed_with_some_seed_is_not_compared() -> None:
     assert judged(a=np.full(5, np.nan), b=NOISE[0][:5]) == "No winner: nothing to compare."
 
 
-def test_the_page_says_what_the_files_do() -> None:
+@pytest.mark.parametrize("script", ["scoreboard.py", "bench.py"])
+def test_the_page_says_what_the_files_do(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, "benchmarks/scoreboard.py", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, f"benchmarks/{script}", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
 
