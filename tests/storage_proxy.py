@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import random
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -73,15 +74,23 @@ class StorageProxy:
 def storage_proxy(server_port: int) -> Iterator[StorageProxy]:
     """A proxy of the S3 server on a port of loopback, at first without any trouble."""
     proxy = StorageProxy(server_port)
-    with ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(proxy)) as http_server:
-        http_server.daemon_threads = True
-        http_server.block_on_close = False  # clients keep their connections
+    with _Server(("127.0.0.1", 0), _make_handler(proxy)) as http_server:
         proxy.port = http_server.server_port
         threading.Thread(target=http_server.serve_forever, daemon=True).start()
         try:
             yield proxy
         finally:
             http_server.shutdown()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False  # clients keep their connections
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that were killed while they waited."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _make_handler(proxy: StorageProxy) -> type[BaseHTTPRequestHandler]:

@@ -18,7 +18,7 @@ from small_study import StudyRun
 from storage_proxy import StorageProxy, storage_proxy
 
 Trouble = Callable[[StorageProxy], None]
-PATIENCE = "5"  # seconds
+IMPATIENCE = {"AUXTUNE_STORAGE_PATIENCE": "5", "AWS_MAX_ATTEMPTS": "1"}  # seconds; else each question takes minutes
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def refuse_requests(ground: Ground, times: int, start: Trouble, reason: str) -> 
     """A store that refuses everything from an instant of training on, until the session has ended for it."""
     total = Count()
     for _ in range(times):
-        with open_store(ground) as (stored, proxy), patch.dict(os.environ, AUXTUNE_STORAGE_PATIENCE=PATIENCE):
+        with open_store(ground) as (stored, proxy), patch.dict(os.environ, IMPATIENCE):
             run = stored.make_study()
             census = Census(run)
             process = run.start()
@@ -89,7 +89,7 @@ def refuse_requests(ground: Ground, times: int, start: Trouble, reason: str) -> 
 
 
 def _list_slowly(proxy: StorageProxy) -> None:
-    proxy.listing_seconds = 3.0
+    proxy.listing_seconds = 1.0
 
 
 def _be_busy(proxy: StorageProxy) -> None:
@@ -114,7 +114,7 @@ FAULTS = (
     Fault("store-kill", "the same over an object store", DISTURBED, kill_over_store, 6),
     Fault(
         "store-slow",
-        "each listing of an object store takes 3 s",
+        "each listing of an object store takes a second",
         DISTURBED,
         partial(disturb_store, start=_list_slowly, trouble="slow"),
         2,

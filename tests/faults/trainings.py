@@ -8,8 +8,7 @@ from functools import partial
 from unittest.mock import patch
 
 from faults.drivers import check_verified
-from faults.rows import Census, Count, Fault, Ground, count_doubled_runs
-from memory_pressure import limit_memory, take_memory
+from faults.rows import Count, Fault, Ground, count_doubled_runs
 from other_metrics import write_package
 from small_study import StudyRun
 
@@ -119,21 +118,26 @@ def check_failure(run: StudyRun, total: Count, said: str, why: FailureReason, wo
     total.require("1 failed" in status, f"status: {status[-600:]}")
 
 
-def starve_worker(ground: Ground, times: int) -> Count:
-    """Memory that others take, until Ray ends the worker for it: its trial goes on from its checkpoint."""
+def starve_workers(ground: Ground, times: int) -> Count:
+    """Ray ends every worker for want of memory: its trial fails after its retries; with memory, the study goes on."""
     total = Count()
     for _ in range(times):
         run = ground.make_study()
-        with limit_memory() as limit:
-            process = run.start()
-            run.wait_for(run.trains, process)
-            take_memory(run, process, limit)
-            out, err = process.communicate(timeout=300)
-        total.require_exit(process, out + err, 0)
+        with patch.dict(os.environ, RAY_memory_usage_threshold="0.01"):
+            said = run.finish("run", "study.yaml", "--set", "stop_after_failures=1", code=3)
+        [trial] = run.accounts.trials.values()
+        outcome = trial.told.outcome if trial.told else None
+        total.require(outcome is not None and outcome.why == "error", f"told {outcome}")
+        total.require("memory" in said, f"not said: {said[-600:]}")
+        shown = run.finish("show", str(run.folder), str(trial.id))
+        total.require("out of memory" in shown and "its worker died" in shown, f"shown: {shown[-600:]}")
+        total.require(len(trial.costs) == len(trial.attempts) == 4, f"{len(trial.attempts)} attempts")
         causes = {event.cause for event in run.events if isinstance(event, Lost)}
         total.require(causes == {"worker"}, f"lost with {causes}")
-        Census(run).close(total, ground.whole)
-        total.end("went on from its checkpoint in the same session")
+        run.finish("resume", str(run.folder))
+        total.doubled += count_doubled_runs(run)
+        check_verified(run, total)
+        total.end("failed after its retries, named, told; exit 3; went on with memory")
     return total
 
 
@@ -167,9 +171,9 @@ FAULTS = (
     ),
     Fault(
         "starved",
-        "a worker that Ray ends for want of memory",
-        "goes on from its checkpoint",
-        starve_worker,
+        "Ray ends every worker for want of memory",
+        "named, stored, shown, charged, told; goes on with memory",
+        starve_workers,
         2,
     ),
 )
