@@ -181,7 +181,8 @@ class StorageError(AuxtuneError, OSError):
     def __str__(self) -> str:
         return (
             f"{self.filename}: the object store cannot be used: {self.strerror}; see that this machine reaches it, and "
-            "that credentials and endpoint are in its environment"
+            "that credentials and endpoint are in its environment and still valid, and give the command again. What "
+            "was recorded before is safe"
         )
 
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import boto3
 from s3fs import S3FileSystem
-from small_study import STUDY, StudyRun, small_study
+from small_study import STUDY, Process, StudyRun, small_study
 
 from auxtune.orchestrator.storage.object_path import ObjectPath
 
@@ -115,20 +117,31 @@ def s3_server() -> Iterator[S3Server]:
             os.environ.pop(key) if value is None else os.environ.update({key: value})
 
 
-STORED = f"{STUDY}storage: s3://{BUCKET}/studies\n"
+STORAGE = f"s3://{BUCKET}/studies"
+STORED = f"{STUDY}storage: {STORAGE}\n"
 
 
+@dataclass
 class StoredStudy(StudyRun):
     """The small study with its storage in the bucket."""
+
+    storage: str = STORAGE
+    endpoint: str | None = None
+    """Where its commands reach the store, if not where this process does."""
 
     @property
     def folder(self) -> Path:
         """``<storage>/<study>``."""
-        return ObjectPath(f"s3://{BUCKET}/studies/small")
+        return ObjectPath(f"{self.storage}/small")
+
+    def start(self, *arguments: str) -> Process:
+        """``auxtune ARGUMENTS`` in the background."""
+        with patch.dict(os.environ, {} if self.endpoint is None else {"AWS_ENDPOINT_URL": self.endpoint}):
+            return super().start(*arguments)
 
 
-def stored_study(home: Path) -> StoredStudy:
+def stored_study(home: Path, storage: str = STORAGE, endpoint: str | None = None) -> StoredStudy:
     """The small study's file and tasks in a folder, and the rest in the bucket."""
     small_study(home)
-    (home / "study.yaml").write_text(STORED)
-    return StoredStudy(home)
+    (home / "study.yaml").write_text(STORED.replace(STORAGE, storage))
+    return StoredStudy(home, storage, endpoint)

@@ -25,6 +25,18 @@ def test_of_this_nothing_is_lost_or_doubled(name: str, times: int, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "times"), [("kill-4", 3), ("sigint-twice", 1), ("mlflow", 3), ("disk", 1)])
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        ("kill-4", 3),
+        ("sigint-twice", 1),
+        ("mlflow", 3),
+        ("disk", 1),
+        ("not-json", 3),
+        ("no-memory", 2),
+        ("store-replies", 1),
+        ("store-expired", 1),
+    ],
+)
 def test_nor_of_this(name: str, times: int, tmp_path: Path) -> None:
     inject(FAULTS[name], tmp_path, times)

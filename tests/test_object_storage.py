@@ -18,6 +18,7 @@ import torch
 from click.testing import CliRunner
 from object_store import BUCKET, S3Server, s3_server
 from s3fs import S3FileSystem
+from storage_proxy import storage_proxy
 from synthetic_tasks import TASKS
 from written_study import opened, written_study
 
@@ -232,6 +233,23 @@ def test_events_that_could_not_be_written_are_kept(server: S3Server, nobody: pyt
     S3FileSystem.clear_instance_cache()
     ledger.flush()
     assert [getattr(event, "session", None) for event in read_events(home)] == ["first", "kept"]
+
+
+def test_of_a_ledger_whose_replies_are_lost_each_event_is_there_once(
+    server: S3Server, home: ObjectPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with storage_proxy(server.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        S3FileSystem.clear_instance_cache()
+        proxy.lost_share = 0.3
+        ledger = Ledger(home / "ledger", opened("0"))
+        for number in range(1, 6):
+            ledger.append(opened(str(number)))
+            ledger.flush()
+        monkeypatch.undo()
+    S3FileSystem.clear_instance_cache()
+    assert proxy.came["lost"] > 0
+    assert [getattr(event, "session", None) for event in read_events(home / "ledger")] == [*"012345"]
 
 
 def test_patience_outlasts_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,12 @@ import time
 
 import psutil
 import pytest
+from memory_pressure import limit_memory, take_memory
 from small_study import StudyRun, kill
 
 from auxtune.orchestrator.record.events import Lost
 
 pytestmark = pytest.mark.slow
-GIB = 1 << 30
 
 
 def test_killed_twice_in_the_middle_it_ends_the_same(small: StudyRun, whole: StudyRun) -> None:
@@ -44,28 +44,14 @@ def test_a_killed_worker_is_started_again_from_its_checkpoint(small: StudyRun, w
     assert small.story == whole.story
 
 
-def test_workers_that_ray_ends_for_want_of_memory_are_started_again(
-    small: StudyRun, whole: StudyRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ray._private.utils import get_system_memory, get_used_memory
-
-    total, used = get_system_memory(), get_used_memory()
-    if total - used < 10 * GIB:
-        pytest.skip(f"needs 10 GiB of free memory, found {(total - used) / GIB:.1f}")
-    limit = used + 5 * GIB
-    monkeypatch.setenv("RAY_memory_usage_threshold", str(limit / total))
-    process = small.start()
-    small.wait_for(small.trains, process)
-    hoard = []
-
-    def is_one_lost() -> bool:
-        """Take memory until Ray has ended a worker; others may free some meanwhile."""
-        if get_used_memory() < limit + GIB:
-            hoard.append(bytearray(os.urandom(1 << 20) * 256))  # a page that was never written takes no memory
-        return any(isinstance(event, Lost) for event in small.events)
-
-    small.wait_for(is_one_lost, process)
-    hoard.clear()
+def test_workers_that_ray_ends_for_want_of_memory_are_started_again(small: StudyRun, whole: StudyRun) -> None:
+    try:
+        with limit_memory() as limit:
+            process = small.start()
+            small.wait_for(small.trains, process)
+            take_memory(small, process, limit)
+    except PermissionError as error:
+        pytest.skip(str(error))
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
     lost = [event.cause for event in small.events if isinstance(event, Lost)]

@@ -128,6 +128,33 @@ def test_what_cannot_begin_is_a_failed_report_and_is_raised(tmp_path: Path) -> N
     assert "recipe.steps" in report.message
 
 
+class Mute(RuntimeError):
+    def __str__(self) -> str:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError("no such file: caf\udce9.txt"), "FileNotFoundError: no such file: caf\\udce9.txt"),
+        (Mute(), "Mute: its message cannot be made"),
+    ],
+)
+def test_an_error_that_no_file_can_hold_is_a_failed_result_too(
+    error: Exception, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(TrainStep, "train", fail)
+    worker = Local({"assignment": assignment(tmp_path / "a")})
+    with pytest.raises(type(error)):
+        worker.step()
+    report = read_result(tmp_path / "a")
+    assert report is not None and (report.why, report.message) == ("error", message)
+    assert report.traceback is not None and type(error).__name__ in (tmp_path / "a" / "log.txt").read_text()
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 KiB, which holds logs, and no checkpoint."""

@@ -43,7 +43,7 @@ from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
 from auxtune.selectors.protocol import Problem, Proposal
 from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.failures import classify_failure
+from auxtune.trials.failures import classify_failure, describe_error, escape_bytes
 from auxtune.trials.recipe import Recipe
 from auxtune.trials.result import Cost, Result
 from auxtune.trials.run import Run
@@ -277,8 +277,8 @@ class StudyTrainable(tune.Trainable):
             score=None,
             cost=cost,
             why=classify_failure(error),
-            message=f"{type(error).__name__}: {error}",
-            traceback=traceback.format_exc(),
+            message=describe_error(error),
+            traceback=escape_bytes(traceback.format_exc()),
         )
         with suppress(StorageError):  # an attempt that cannot report it counts as one that died
             self._leave(result)
@@ -347,7 +347,7 @@ def _log_to(path: Path) -> None:
     for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
         root.removeHandler(handler)
         handler.close()
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(handler)
     logging.captureWarnings(True)

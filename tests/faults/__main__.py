@@ -15,11 +15,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faults import drivers, ledgers, services
+from faults import drivers, ledgers, services, stores, trainings
 from faults.rows import Fault, Ground
 from small_study import ENVIRONMENT
 
-FAULTS: dict[str, Fault] = {fault.name: fault for fault in (*drivers.FAULTS, *ledgers.FAULTS, *services.FAULTS)}
+FAULTS: dict[str, Fault] = {
+    fault.name: fault for part in (drivers, ledgers, services, trainings, stores) for fault in part.FAULTS
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import psutil
 from faults.rows import Census, Count, Fault, Ground, wait_or_end
-from small_study import StudyRun, kill
+from small_study import Process, StudyRun, kill
 
 from auxtune.orchestrator.record.events import Lost
 
@@ -27,10 +27,7 @@ def kill_driver(ground: Ground, times: int, settings: Sequence[str] = ()) -> Cou
         census = Census(run)
         for _ in range(min(KILLS, times - total.times)):
             process = run.start("run", "study.yaml", *settings)
-            if not wait_or_end(process, ground.draw_seconds()):
-                with suppress(psutil.NoSuchProcess):  # it ended just then
-                    kill(process)
-            process.communicate()
+            kill_after(process, ground.draw_seconds())
             if process.returncode == 0:
                 break
             total.require(process.returncode == -signal.SIGKILL, f"exit {process.returncode}, not by the signal")
@@ -40,6 +37,14 @@ def kill_driver(ground: Ground, times: int, settings: Sequence[str] = ()) -> Cou
         census.close(total, whole)
         check_verified(run, total)
     return total
+
+
+def kill_after(process: Process, seconds: float) -> None:
+    """SIGKILL a driver after this long, unless it has ended by then."""
+    if not wait_or_end(process, seconds):
+        with suppress(psutil.NoSuchProcess):  # it ended just then
+            kill(process)
+    process.communicate()
 
 
 def interrupt_driver(ground: Ground, times: int, signals: Sequence[signal.Signals]) -> Count:

@@ -60,6 +60,8 @@ class Ground:
 
     home: Path
     seed: int = 0
+    make_run: Callable[[Path], StudyRun] = small_study
+    """Writes the small study into a folder."""
     _numbers: Iterator[int] = field(default_factory=count)
     _whole: StudyRun | None = None
 
@@ -68,18 +70,21 @@ class Ground:
 
     def make_study(self) -> StudyRun:
         """A study that was not begun: four trials of search and two of confirm."""
+        return self._write_study(self.make_run)
+
+    def _write_study(self, make_run: Callable[[Path], StudyRun]) -> StudyRun:
         folder = self.home / f"study{next(self._numbers)}"
         folder.mkdir(parents=True)
-        run = small_study(folder)
+        run = make_run(folder)
         file = folder / "study.yaml"
         file.write_text(file.read_text().replace(*STUDY_FOR_FAULTS))
         return run
 
     @property
     def whole(self) -> StudyRun:
-        """The undisturbed study."""
+        """The undisturbed study, which is kept in a folder of this machine."""
         if self._whole is None:
-            self._whole = self.make_study()
+            self._whole = self._write_study(small_study)
             self._whole.finish()
         return self._whole
 
