@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.tokens import EncodedTask
+if TYPE_CHECKING:  # they load torch and what reads data
+    from auxtune.trials.encoder import BaseEncoder
+    from auxtune.trials.tokens import EncodedTask
 
 # Read by Ray when it is imported or when the Tuner is built; a user's own settings win.
 _RAY_SETTINGS = {
@@ -58,6 +59,22 @@ def _count_memory_kills_as_deaths() -> Iterator[None]:
         manager._actor_task_failed = real
 
 
+@contextmanager
+def _count_no_callbacks() -> Iterator[None]:
+    """While entered, Tune does not look for callbacks of other libraries, to report them, by importing those.
+
+    MLflow is one: that takes seconds, and two threads that import it at once may both hang.
+    """
+    from ray.air._internal import usage
+
+    real = usage.tag_callbacks
+    usage.tag_callbacks = lambda callbacks: False
+    try:
+        yield
+    finally:
+        usage.tag_callbacks = real
+
+
 def run_tuner(
     searcher: Any,
     scheduler: Any,
@@ -95,7 +112,7 @@ def run_tuner(
         reuse_actors=True,
         trial_dirname_creator=lambda trial: str(trial.trial_id),
     )
-    with _count_memory_kills_as_deaths():
+    with _count_memory_kills_as_deaths(), _count_no_callbacks():
         tune.Tuner(trainable, tune_config=tune_config, run_config=_build_run_config(callbacks, scratch)).fit()
 
 

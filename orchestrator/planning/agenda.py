@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from auxtune.orchestrator.errors import EvidenceError, SelectorError
 from auxtune.orchestrator.planning.arms import EQUAL_COST
@@ -22,7 +23,6 @@ from auxtune.orchestrator.planning.confirm import (
 )
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.control_search import ControlSearch
-from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 from auxtune.orchestrator.planning.remeasuring import Remeasuring
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Trial
@@ -52,6 +52,9 @@ from auxtune.orchestrator.record.scores import describe_value, sign_in
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.result import Result, clip_negative
+
+if TYPE_CHECKING:  # it loads torch
+    from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 
 
 class Agenda:
