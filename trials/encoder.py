@@ -18,22 +18,22 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, BertConfig, PretrainedConfig, PreTrainedModel
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
-from transformers.initialization import no_init_weights
-from transformers.utils import logging
 
 from auxtune.trials.alignment import align_embeddings, find_embedding_layer
 from auxtune.trials.encoder_checks import count_embeddings, find_broken_weight, is_causal, is_finite, spread_token_ids
-from auxtune.trials.hub import explain_refusal, use_cache_if_offline
 from auxtune.trials.recipe import ModelOptions, ModelPackageError, Pooling, locate_model
 from auxtune.trials.tokenizer import PAD, VOCABULARY
+
+# Only what is used of transformers is imported, where it is used: its models take as long to import as torch, and
+# whoever starts a study with the tiny encoder builds none.
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # A hundred steps a second on one core. ReLU because the backward pass of GELU alone would cost a tenth.
 TINY: dict[str, Any] = {
@@ -45,6 +45,7 @@ TINY: dict[str, Any] = {
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1,
 }
+_SURE = 4096  # tokens of a row that the tiny encoder reads without having been tried
 _READ_LAST = (
     "its attention is causal, so `pooling: cls` reads the last token's vector of a text: the first token has seen "
     "nothing else"
@@ -181,11 +182,15 @@ class Encoder(nn.Module):
 def load_base(options: ModelOptions) -> BaseEncoder:
     """Read the encoder that ``options`` names. Raises ``EncoderError``, saying why, if it cannot be used."""
     if options.name == "tiny":
+        from transformers import BertConfig
+
         config: PretrainedConfig = BertConfig(
             **TINY, vocab_size=VOCABULARY, pad_token_id=PAD, max_position_embeddings=options.max_length
         )
         _keep_layers(config, options)
         base = _build_base(config, None, None)
+        if options.max_length <= _SURE:
+            return replace(base, embedded=VOCABULARY)  # what a try comes to
     else:
         options = _locate_files(options)
         config = _read_config(options)
@@ -202,6 +207,8 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return Encoder(_build_module(base), base.causal)
+    from transformers.initialization import no_init_weights
+
     with no_init_weights():
         module = _build_module(base)
     module.tie_weights()
@@ -230,6 +237,10 @@ def _locate_files(options: ModelOptions) -> ModelOptions:
 
 
 def _read_config(options: ModelOptions) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    from auxtune.trials.hub import explain_refusal, use_cache_if_offline
+
     folder = Path(options.name)
     if folder.is_absolute() and not folder.is_dir():
         found = "found a file" if folder.is_file() else "there is no such folder"
@@ -245,7 +256,7 @@ def _read_config(options: ModelOptions) -> PretrainedConfig:
     _check_sizes(options, config)
     if config.is_encoder_decoder:
         raise _explain_refusal(options, f"{config.model_type} is an encoder-decoder; name a model that only encodes")
-    return cast(PretrainedConfig, config)
+    return cast("PretrainedConfig", config)
 
 
 def _check_sizes(options: ModelOptions, config: PretrainedConfig) -> None:
@@ -270,6 +281,10 @@ def _keep_layers(config: PretrainedConfig, options: ModelOptions) -> None:
 
 
 def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, np.ndarray]:
+    from transformers import AutoModel
+
+    from auxtune.trials.hub import explain_refusal
+
     try:
         with _silence():
             module, info = AutoModel.from_pretrained(
@@ -340,6 +355,9 @@ def _try_encoder(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
 
 
 def _build_module(base: BaseEncoder) -> PreTrainedModel:
+    from transformers import CONFIG_MAPPING, AutoModel
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
     own = base.config.get("auto_map", {}).get("AutoConfig")
     if base.code and own:
         kind: Any = get_class_from_dynamic_module(own, base.code)
@@ -356,7 +374,7 @@ def _drop_pooler(module: Any) -> PreTrainedModel:
     """Set the pooler to ``None``, in models that may be built without one."""
     if _may_lack_pooler(module):
         module.pooler = None
-    return cast(PreTrainedModel, module)
+    return cast("PreTrainedModel", module)
 
 
 def _may_lack_pooler(module: Any) -> bool:
@@ -366,6 +384,8 @@ def _may_lack_pooler(module: Any) -> bool:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Silence progress, and the report on weights left unused: a pretraining head, layers beyond ``layers``."""
+    from transformers.utils import logging
+
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from auxtune.trials.data import IGNORED, SPLITS
 from auxtune.trials.data.tasks import Task
@@ -26,6 +25,8 @@ from auxtune.trials.tokenizer import Tokenizer
 from auxtune.trials.tokens import EncodedSplit, encode_rows, load_tokenizer
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from auxtune.trials.encoder import BaseEncoder, Encoder
 
 _SHORT = 8  # tokens: enough to tell whether one sees another
