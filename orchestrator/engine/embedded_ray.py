@@ -29,7 +29,7 @@ from auxtune.orchestrator.planning.slots import Machines
 # /session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1
 _LONGEST_FOLDER = 103 - 68
 # What a worker loads as it starts, and not when its first trial comes.
-_PRELOADED = ("auxtune.orchestrator.engine.trainable", "transformers.models.bert.modeling_bert")
+PRELOADED = ("auxtune.orchestrator.engine.trainable", "transformers.models.bert.modeling_bert")
 _TRIES = 2  # Ray gives itself half a minute to start, which a busy machine may exceed once
 
 
@@ -86,7 +86,7 @@ def _start_ray(machine: Machines) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=str(locate_ray_folder()),
-        _system_config={"preload_python_modules": list(_PRELOADED)},
+        _system_config={"preload_python_modules": list(PRELOADED)},
     )
 
 
