@@ -13,8 +13,8 @@ import hashlib
 import inspect
 import json
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,14 @@ from safetensors import SafetensorError
 from torch import nn
 
 from auxtune.trials.alignment import align_embeddings, find_embedding_layer
-from auxtune.trials.encoder_checks import count_embeddings, find_broken_weight, is_causal, is_finite, spread_token_ids
+from auxtune.trials.encoder_checks import (
+    count_embeddings,
+    find_broken_weight,
+    is_causal,
+    is_finite,
+    leave_processor,
+    spread_token_ids,
+)
 from auxtune.trials.recipe import ModelOptions, ModelPackageError, Pooling, locate_model
 from auxtune.trials.tokenizer import PAD, VOCABULARY
 
@@ -195,10 +202,12 @@ def load_base(options: ModelOptions) -> BaseEncoder:
         options = _locate_files(options)
         config = _read_config(options)
         _keep_layers(config, options)
-        weights = _read_weights(options, config)
+        with leave_processor():
+            weights = _read_weights(options, config)
         own_code = options.trust_remote_code and "AutoModel" in getattr(config, "auto_map", {})
         base = _build_base(config, weights, options.name if own_code else None)
-    return _try_encoder(base, options)
+    with leave_processor():
+        return _try_encoder(base, options)
 
 
 def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
@@ -224,7 +233,9 @@ def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
 
     Returns further arguments for that call, which keep it from drawing a pooler at random.
     """
-    with _silence():
+    from auxtune.trials.hub import silence
+
+    with silence():
         encoder.module.save_pretrained(folder)
     return {"add_pooling_layer": False} if _may_lack_pooler(encoder.module) else {}
 
@@ -283,10 +294,10 @@ def _keep_layers(config: PretrainedConfig, options: ModelOptions) -> None:
 def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, np.ndarray]:
     from transformers import AutoModel
 
-    from auxtune.trials.hub import explain_refusal
+    from auxtune.trials.hub import explain_refusal, silence
 
     try:
-        with _silence():
+        with silence():
             module, info = AutoModel.from_pretrained(
                 options.name,
                 config=config,
@@ -379,22 +390,6 @@ def _drop_pooler(module: Any) -> PreTrainedModel:
 
 def _may_lack_pooler(module: Any) -> bool:
     return "add_pooling_layer" in inspect.signature(type(module).__init__).parameters
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Silence progress, and the report on weights left unused: a pretraining head, layers beyond ``layers``."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _explain_refusal(options: ModelOptions, reason: str) -> EncoderError:
