@@ -13,7 +13,7 @@ names; its tokens are in the storage's cache, from a run that is not measured. E
 
 Runs of the two checkouts alternate, and the first of each pair changes places, so that a machine that grows busier does
 not favour one. ``load`` is the machine's one-minute load before each run: beside other work read ``cpu_seconds`` first.
-Both run with this interpreter and its packages. A command is ended by SIGINT after its first step.
+Both run with this interpreter and its packages. A command is interrupted after its first step.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,8 +161,7 @@ class Command:
         try:
             return self._watch(process, stamp, began) | {"load": round(load, 2)}
         finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=PATIENCE)
+            end_command(process)
 
     def _watch(self, process: subprocess.Popen[bytes], stamp: Path, began: float) -> Row:
         assert process.stdout is not None
@@ -187,6 +187,14 @@ class Command:
             return
         shutil.rmtree(self.folder / "studies" / "first", ignore_errors=True)
         (self.folder / "mlflow.db").unlink(missing_ok=True)
+
+
+def end_command(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a command, and again while it lasts: the first time it waits for the trials under way."""
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=3.0)
 
 
 def sum_cpu_seconds(root: int) -> float:
