@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from auxtune.orchestrator.engine import embedded_ray
-from auxtune.orchestrator.engine.embedded_ray import locate_ray_folder, require_token, start_embedded_ray
+from auxtune.orchestrator.engine.embedded_ray import EmbeddedRay, locate_ray_folder, require_token
 from auxtune.orchestrator.errors import ClusterError
 from auxtune.orchestrator.planning.slots import Machines, Node
 
@@ -27,9 +27,9 @@ GONE = 10.0  # seconds within which a killed driver's Ray is to be gone
 WRITE = "GcsClient(address=address).internal_kv_put(b'name', b'value', True, namespace=b'test')"
 DRIVER = f"""
 import sys
-from auxtune.orchestrator.engine.embedded_ray import start_embedded_ray
+from auxtune.orchestrator.engine.embedded_ray import EmbeddedRay
 from auxtune.orchestrator.planning.slots import Machines, Node
-with start_embedded_ray(Machines((Node("here", {{"CPU": 1.0, "GPU": 0.0}}),))):
+with EmbeddedRay(Machines((Node("here", {{"CPU": 1.0, "GPU": 0.0}}),))).running():
     import ray
     from ray._raylet import GcsClient
     address = ray.get_runtime_context().gcs_address
@@ -161,11 +161,11 @@ def test_a_ray_that_does_not_start_is_tried_again_and_then_said_in_a_line(
 
     monkeypatch.setattr(ray, "init", init)
     if times == 1:
-        with start_embedded_ray(SMALL):
+        with EmbeddedRay(SMALL).running():
             pass
     else:
         said = r"did not start on this machine.*timed out during.*again"
-        with pytest.raises(ClusterError, match=said) as raised, start_embedded_ray(SMALL):
+        with pytest.raises(ClusterError, match=said) as raised, EmbeddedRay(SMALL).running():
             pass
         assert raised.value.exit_code == 2 and "\n" not in str(raised.value)
     assert asked == ["token", "token"]

@@ -182,6 +182,13 @@ def test_the_digest_is_of_content_and_not_of_the_path(folders: dict[str, Path], 
     assert load_base(options(copy)).digest != digest
 
 
+@pytest.mark.parametrize("options", [{}, {"layers": 1}, {"max_length": 4096}, {"alignment": "covariance"}])
+def test_tiny_is_what_a_try_of_it_comes_to(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    untried = load_base(ModelOptions(**options))
+    monkeypatch.setattr("auxtune.trials.encoder._SURE", 0)
+    assert load_base(ModelOptions(**options)) == untried
+
+
 def test_tiny_is_drawn_from_the_seed_alone() -> None:
     base = load_base(ModelOptions(max_length=40))
     assert base.weights is None

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from written_study import written_study
 
+from auxtune.orchestrator.engine.embedded_ray import PRELOADED
+
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "transformers", "datasets", "ray", "mlflow", "optuna"}
 LAW: dict[str, set[str]] = {
@@ -155,3 +157,27 @@ def test_pandas_is_for_simulations_alone() -> None:
     importing = {name for name, text in files.items() if re.search(r"^ *(import|from) pandas\b", text, re.MULTILINE)}
     rooms = ("orchestrator/simulation/", "orchestrator/commands/simulate.py")
     assert importing and all(name.startswith(rooms) for name in importing)
+
+
+def test_nothing_large_is_loaded_before_ray_begins_to_start() -> None:
+    """Its processes start beside what this one then imports, so all that comes before only delays the first trial."""
+    added, _ = imported("auxtune.orchestrator.session.session")
+    names = added["auxtune.orchestrator.session.session"]
+    assert loaded_of(HEAVY | {"pandas", "scipy.stats", "sklearn", "alembic", "sqlalchemy"}, names) == []
+
+
+def test_a_worker_loads_no_more_than_a_trial_needs() -> None:
+    added, _ = imported("ray.tune", *PRELOADED)
+    names = [name for module in PRELOADED for name in added[module]]
+    assert {"torch", "transformers.modeling_utils"} <= set(names)
+    assert loaded_of({"mlflow", "datasets", "optuna", "scipy.stats", "sklearn", "matplotlib"}, names) == []
+
+
+def test_a_study_of_the_tiny_encoder_is_prepared_without_the_models_of_transformers() -> None:
+    code = (
+        "import sys; from auxtune.trials.encoder import load_base; from auxtune.trials.recipe import ModelOptions;"
+        "load_base(ModelOptions()); import auxtune.orchestrator.engine.search;"
+        "print('transformers.modeling_utils' in sys.modules, 'mlflow' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["False", "False"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -175,3 +177,13 @@ def test_only_the_cpus_that_the_process_may_use_are_handed_out() -> None:
 def test_where_the_system_knows_no_affinity_there_are_cpus_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on macOS
     assert describe_this_machine().nodes[0].has["CPU"] >= 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere torch is asked")
+def test_torch_is_asked_for_gpus_where_the_system_shows_one_and_only_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    for device, found in ((tmp_path, 3.0), (tmp_path / "none", 0.0)):
+        monkeypatch.setattr("auxtune.orchestrator.planning.slots._GPU_DEVICES", (str(device),))
+        assert describe_this_machine().nodes[0].has["GPU"] == found

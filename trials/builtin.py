@@ -96,14 +96,18 @@ def generate_sentences(
         fillers, denials = rng.choice(language.fillers, size=total), rng.choice(language.denials, size=(2, total))
         opens = rng.random(_BLOCK) < OPENING
         ends = np.cumsum(lengths)
+        # As lists: single elements of arrays take several times as long to read.
+        numbers, fills, inside, first = content.tolist(), fillers.tolist(), denials[0].tolist(), denials[1].tolist()
+        is_filled, is_denied = filled.tolist(), within.tolist()
         for begin, end, denied in zip((ends - lengths).tolist(), ends.tolist(), opens.tolist(), strict=True):
-            said = [(str(denials[1, begin]), -1)] if denied else []
+            said = [(first[begin], -1)] if denied else []
             for place in range(begin, end):
-                said += [(str(fillers[place]), -1)] if filled[place] and place > begin else []
-                said += [(str(denials[0, place]), -1)] if within[place] and place > begin else []
-                said.append((language.content[content[place]], int(content[place])))
-            words, numbers = zip(*said, strict=True)
-            yield Sentence(words, np.array(numbers), denied)
+                if place > begin:
+                    said += [(fills[place], -1)] if is_filled[place] else []
+                    said += [(inside[place], -1)] if is_denied[place] else []
+                said.append((language.content[numbers[place]], numbers[place]))
+            words, places = zip(*said, strict=True)
+            yield Sentence(words, np.array(places), denied)
 
 
 def _draw_halves(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -1,10 +1,9 @@
 """The encoder that all tasks share, in a form that travels.
 
-``load_base`` reads it once, where the files or the network are; ``BaseEncoder`` is plain values and NumPy
-arrays, which an object store hands to every worker without a copy; ``build_encoder`` makes the module from
-them without disk access. Weights are read from safetensors only, and the module is built in float32, whatever
-the type of its files: half precision is left to autocast. The model's own pooler is left out: heads do their own
-pooling.
+``load_base`` reads it once, where the files or the network are; ``BaseEncoder`` is plain values and NumPy arrays, which
+an object store hands to every worker without a copy; ``build_encoder`` makes the module from them without disk access.
+Weights are read from safetensors only, and the module is built in float32, whatever the type of its files: half
+precision is left to autocast. The model's own pooler is left out: heads do their own pooling.
 """
 
 from __future__ import annotations
@@ -13,27 +12,34 @@ import hashlib
 import inspect
 import json
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, BertConfig, PretrainedConfig, PreTrainedModel
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
-from transformers.initialization import no_init_weights
-from transformers.utils import logging
 
 from auxtune.trials.alignment import align_embeddings, find_embedding_layer
-from auxtune.trials.encoder_checks import count_embeddings, find_broken_weight, is_causal, is_finite, spread_token_ids
-from auxtune.trials.hub import explain_refusal, use_cache_if_offline
+from auxtune.trials.encoder_checks import (
+    count_embeddings,
+    find_broken_weight,
+    is_causal,
+    is_finite,
+    leave_processor,
+    spread_token_ids,
+)
 from auxtune.trials.recipe import ModelOptions, ModelPackageError, Pooling, locate_model
 from auxtune.trials.tokenizer import PAD, VOCABULARY
+
+# Only what is used of transformers is imported, where it is used: its models take as long to import as torch, and
+# whoever starts a study with the tiny encoder builds none.
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # A hundred steps a second on one core. ReLU because the backward pass of GELU alone would cost a tenth.
 TINY: dict[str, Any] = {
@@ -45,6 +51,7 @@ TINY: dict[str, Any] = {
     "hidden_dropout_prob": 0.1,
     "attention_probs_dropout_prob": 0.1,
 }
+_SURE = 4096  # tokens of a row that the tiny encoder reads without having been tried
 _READ_LAST = (
     "its attention is causal, so `pooling: cls` reads the last token's vector of a text: the first token has seen "
     "nothing else"
@@ -186,19 +193,25 @@ class Encoder(nn.Module):
 def load_base(options: ModelOptions) -> BaseEncoder:
     """Read the encoder that ``options`` names. Raises ``EncoderError``, saying why, if it cannot be used."""
     if options.name == "tiny":
+        from transformers import BertConfig
+
         config: PretrainedConfig = BertConfig(
             **TINY, vocab_size=VOCABULARY, pad_token_id=PAD, max_position_embeddings=options.max_length
         )
         _keep_layers(config, options)
         base = _build_base(config, None, None)
+        if options.max_length <= _SURE:
+            return replace(base, embedded=VOCABULARY)  # what a try comes to
     else:
         options = _locate_files(options)
         config = _read_config(options)
         _keep_layers(config, options)
-        weights = _read_weights(options, config)
+        with leave_processor():
+            weights = _read_weights(options, config)
         own_code = options.trust_remote_code and "AutoModel" in getattr(config, "auto_map", {})
         base = _build_base(config, weights, options.name if own_code else None)
-    return _try_encoder(base, options)
+    with leave_processor():
+        return _try_encoder(base, options)
 
 
 def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
@@ -207,6 +220,8 @@ def build_encoder(base: BaseEncoder, seed: int) -> Encoder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return Encoder(_build_module(base), base.causal)
+    from transformers.initialization import no_init_weights
+
     with no_init_weights():
         module = _build_module(base)
     module.tie_weights()
@@ -222,7 +237,9 @@ def save_encoder(encoder: Encoder, folder: Path) -> dict[str, bool]:
 
     Returns further arguments for that call, which keep it from drawing a pooler at random.
     """
-    with _silence():
+    from auxtune.trials.hub import silence
+
+    with silence():
         encoder.module.save_pretrained(folder)
     return {"add_pooling_layer": False} if _may_lack_pooler(encoder.module) else {}
 
@@ -235,6 +252,10 @@ def _locate_files(options: ModelOptions) -> ModelOptions:
 
 
 def _read_config(options: ModelOptions) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    from auxtune.trials.hub import explain_refusal, use_cache_if_offline
+
     folder = Path(options.name)
     if folder.is_absolute() and not folder.is_dir():
         found = "found a file" if folder.is_file() else "there is no such folder"
@@ -250,7 +271,7 @@ def _read_config(options: ModelOptions) -> PretrainedConfig:
     _check_sizes(options, config)
     if config.is_encoder_decoder:
         raise _explain_refusal(options, f"{config.model_type} is an encoder-decoder; name a model that only encodes")
-    return cast(PretrainedConfig, config)
+    return cast("PretrainedConfig", config)
 
 
 def _check_sizes(options: ModelOptions, config: PretrainedConfig) -> None:
@@ -275,8 +296,12 @@ def _keep_layers(config: PretrainedConfig, options: ModelOptions) -> None:
 
 
 def _read_weights(options: ModelOptions, config: PretrainedConfig) -> dict[str, np.ndarray]:
+    from transformers import AutoModel
+
+    from auxtune.trials.hub import explain_refusal, silence
+
     try:
-        with _silence():
+        with silence():
             module, info = AutoModel.from_pretrained(
                 options.name,
                 config=config,
@@ -345,6 +370,9 @@ def _try_encoder(base: BaseEncoder, options: ModelOptions) -> BaseEncoder:
 
 
 def _build_module(base: BaseEncoder) -> PreTrainedModel:
+    from transformers import CONFIG_MAPPING, AutoModel
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
     own = base.config.get("auto_map", {}).get("AutoConfig")
     if base.code and own:
         kind: Any = get_class_from_dynamic_module(own, base.code)
@@ -361,25 +389,11 @@ def _drop_pooler(module: Any) -> PreTrainedModel:
     """Set the pooler to ``None``, in models that may be built without one."""
     if _may_lack_pooler(module):
         module.pooler = None
-    return cast(PreTrainedModel, module)
+    return cast("PreTrainedModel", module)
 
 
 def _may_lack_pooler(module: Any) -> bool:
     return "add_pooling_layer" in inspect.signature(type(module).__init__).parameters
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Silence progress, and the report on weights left unused: a pretraining head, layers beyond ``layers``."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _explain_refusal(options: ModelOptions, reason: str) -> EncoderError:

@@ -11,11 +11,11 @@ every word is trained and scored like any other; and so is one whose longest inp
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from auxtune.trials.data import IGNORED, SPLITS
 from auxtune.trials.data.tasks import Task
@@ -26,6 +26,8 @@ from auxtune.trials.tokenizer import Tokenizer
 from auxtune.trials.tokens import EncodedSplit, encode_rows, load_tokenizer
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from auxtune.trials.encoder import BaseEncoder, Encoder
 
 _SHORT = 8  # tokens: enough to tell whether one sees another
@@ -36,6 +38,17 @@ _UNKNOWN_ROWS = 1000  # ids that any vocabulary has
 _SAMPLED = 200  # training rows of a task whose words are checked
 _ALL, _MANY = 0.98, 0.5  # shares of the words that are unknown
 _FEW = 0.5  # tokens per embedding below which the two do not belong together
+
+
+@contextmanager
+def leave_processor() -> Iterator[None]:
+    """While entered, torch uses a thread less. Ray starts beside this, and a step ends with the slowest of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def count_embeddings(module: PreTrainedModel) -> int | None:

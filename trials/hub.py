@@ -1,4 +1,4 @@
-"""The Hugging Face hub, as a study meets it: whether it answers, the commit of rows, the remedy for a refusal.
+"""The Hugging Face hub, as a study meets it: whether it answers, the commit of rows, the remedy for a refusal, silence.
 
 Its libraries retry a hub that does not answer five times, half a minute for every repository, before they look into
 their cache. So it is asked once, and if it does not answer they are set to read only the cache. For a dataset they
@@ -10,7 +10,8 @@ Only the preparation of a study asks the hub; trials are handed what they need.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -106,3 +107,19 @@ def _describe_absence() -> str:
         f"the hub at {constants.ENDPOINT} does not answer, and this is not in the cache in {constants.HF_HOME}; try "
         "again when it does, or name a folder or files"
     )
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Silence progress, and the report on weights left unused: a pretraining head, layers beyond ``layers``."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

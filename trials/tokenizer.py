@@ -13,6 +13,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import repeat
 from typing import NamedTuple, Protocol
 
@@ -46,6 +47,7 @@ class Tokenizer(Protocol):
         """Sentences already split into words; every piece knows its word."""
 
 
+@lru_cache(maxsize=1 << 16)  # words recur
 def hash_word(word: str) -> int:
     """The id of one lower-cased word, in [RESERVED, VOCABULARY)."""
     return RESERVED + zlib.crc32(word.encode()) % (VOCABULARY - RESERVED)
@@ -80,10 +82,15 @@ class HashedWords:
     def words(self, rows: Sequence[Words], max_length: int) -> Iterator[Pieces]:
         """See ``Tokenizer``."""
         for row in rows:
-            pieces = [(piece, index) for index, word in enumerate(row) for piece in hash_words(word)]
+            pieces = [(piece, index) for index, word in enumerate(row) for piece in _hash_one(word)]
             pieces = pieces[: max_length - 2]
             ids = [CLS, *(piece for piece, _ in pieces), SEP]
             yield Pieces(ids, [0] * len(ids), [None, *(index for _, index in pieces), None])
+
+
+@lru_cache(maxsize=1 << 16)
+def _hash_one(word: str) -> tuple[int, ...]:
+    return tuple(hash_words(word))
 
 
 def _shorten_pair(first: list[int], second: list[int], room: int) -> tuple[list[int], list[int]]:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from auxtune.trials.resamples import resample_mean, split_resamples, sum_ties
 
@@ -79,12 +78,16 @@ def resample_r2(answers: Answers, times: np.ndarray) -> np.ndarray:
 
 def compute_pearson(answers: Answers) -> float:
     """Pearson's correlation; 0 with a constant."""
-    return _compute_correlation(answers, stats.pearsonr)
+    from scipy.stats import pearsonr
+
+    return _compute_correlation(answers, pearsonr)
 
 
 def compute_spearman(answers: Answers) -> float:
     """Spearman's rank correlation; 0 with a constant."""
-    return _compute_correlation(answers, stats.spearmanr)
+    from scipy.stats import spearmanr
+
+    return _compute_correlation(answers, spearmanr)
 
 
 def resample_pearson(answers: Answers, times: np.ndarray) -> np.ndarray:

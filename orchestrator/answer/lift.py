@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
 import numpy as np
-from scipy import stats
 
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.trials.metrics import Predictions, find_direction, find_metric
@@ -142,8 +141,10 @@ def estimate_half_width(spread: Values, error: Values, shared: Values, seeds: in
     agree by chance more than their noise on single rows allows, that noise stands in for their spread, so the interval
     is never narrower than the rows alone would have it.
     """
+    from scipy.stats import norm, t  # half a second to import, which no start needs
+
     tail = (1 + level) / 2
-    student, normal = float(stats.t.ppf(tail, seeds - 1)), float(stats.norm.ppf(tail))
+    student, normal = float(t.ppf(tail, seeds - 1)), float(norm.ppf(tail))
     among_seeds = np.maximum((student * spread) ** 2, (normal * shared) ** 2)
     among_rows = normal**2 * np.maximum(error**2 - shared**2, 0.0)
     half: Values = np.sqrt(among_seeds + among_rows)

@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from scipy import stats
-
 from auxtune.orchestrator.answer.lift import LEVEL, Lift, MeanLift
 from auxtune.orchestrator.planning.arms import SELECTION
 
@@ -89,7 +87,9 @@ def _compare_with_single(single: Lift | None) -> Why:
 def _widen(lift: Lift, level: float) -> Lift:
     if lift.low is None or lift.high is None:
         return lift
-    student, shown = (float(stats.t.ppf((1 + one) / 2, lift.seeds - 1)) for one in (level, LEVEL))
+    from scipy.stats import t
+
+    student, shown = (float(t.ppf((1 + one) / 2, lift.seeds - 1)) for one in (level, LEVEL))
     more = student / shown
     low, high = (lift.mean + more * (bound - lift.mean) for bound in (lift.low, lift.high))
     return replace(lift, low=low, high=high)

@@ -56,9 +56,9 @@ def _set_aside(study: Study) -> None:
 
 def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | None, plain: bool) -> None:
     """Run a study; print its events, below them on a terminal the live view, and its answer; or ``selection.json``."""
-    from auxtune.orchestrator.views.summary import describe_missing_runs, list_summary_blocks
-
     if as_json:
+        from auxtune.orchestrator.views.summary import describe_missing_runs
+
         result = study.run(allow_drift=allow_drift, address=address)
         click.echo(json.dumps(result.selection, indent=2, ensure_ascii=False))
         if result.report_trouble:
@@ -83,6 +83,8 @@ def run_and_show(study: Study, allow_drift: bool, as_json: bool, address: str | 
         result = study.run(prepare_lines(earlier, study.file), allow_drift, address)
     else:
         result = _run_in_sight(study, terminal, earlier, allow_drift, address)
+    from auxtune.orchestrator.views.summary import list_summary_blocks
+
     shown = render_terminal(list_summary_blocks(result, study.file.options.budget, resolve_tracking_uri(study.file)))
     # Lines are wrapped on a terminal alone, and nowhere within a word: neither a name nor a path is cut.
     Console().print(shown, no_wrap=count_terminal_columns() is None, overflow="ignore", crop=False)

@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -28,22 +28,57 @@ from auxtune.orchestrator.planning.slots import Machines
 # Of the 103 bytes that the path of a socket may have (104 with its end, on macOS), those before a name such as
 # /session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.1
 _LONGEST_FOLDER = 103 - 68
+# What a worker loads as it starts, and not when its first trial comes.
+PRELOADED = ("auxtune.orchestrator.engine.trainable", "transformers.models.bert.modeling_bert")
 _TRIES = 2  # Ray gives itself half a minute to start, which a busy machine may exceed once
 
 
-@contextmanager
-def start_embedded_ray(machine: Machines) -> Iterator[None]:
-    """A Ray of our own on this machine, for as long as the context lasts.
+class EmbeddedRay:
+    """A Ray of our own on this machine, until it is closed.
 
-    ``address="local"`` starts one even where some other Ray runs or has left its traces. Raises ``ClusterError`` where
-    it does not start, which is tried twice.
+    ``begin`` has it start beside other work, and with it the import of what its workers will need; ``running`` is the
+    context in which it is used.
     """
-    set_ray_defaults()
+
+    def __init__(self, machine: Machines) -> None:
+        self._machine = machine
+        self._stack = ExitStack()
+        self._started: Future[ThreadPoolExecutor] | None = None
+
+    def begin(self, workers: int = 1) -> None:
+        """Start Ray, unless that was begun, with so many ``workers``. Does not wait for it."""
+        if self._started is not None:
+            return
+        set_ray_defaults()
+        # It imports Ray: here and not on a thread, because this one goes on to import other large libraries.
+        self._stack.enter_context(require_token())
+        starter = self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="ray-start"))
+        self._started = starter.submit(_start_on_thread, partial(_start_ray, self._machine), workers)
+        self._stack.callback(_end_ray, self._started)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Ray, for as long as the context lasts. Raises ``ClusterError`` where it does not start, tried twice."""
+        try:
+            self.begin()
+            assert self._started is not None
+            self._started.result()
+            with inherit_environment():
+                yield
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End Ray, if it was begun."""
+        self._stack.close()
+
+
+def _start_ray(machine: Machines) -> None:
+    """Start Ray, even where some other one runs or has left its traces."""
     import ray
 
     [node] = machine.nodes
-    start = partial(
-        ray.init,
+    ray.init(
         address="local",
         num_cpus=int(node.has["CPU"]),
         num_gpus=int(node.has["GPU"]),
@@ -51,12 +86,33 @@ def start_embedded_ray(machine: Machines) -> Iterator[None]:
         log_to_driver=False,
         logging_level=logging.ERROR,
         _temp_dir=str(locate_ray_folder()),
+        _system_config={"preload_python_modules": list(PRELOADED)},
     )
-    with ExitStack() as stack:
-        stack.enter_context(require_token())
-        stack.callback(_start_on_thread(start).shutdown)
-        stack.callback(ray.shutdown)
+
+
+def _end_ray(started: Future[ThreadPoolExecutor]) -> None:
+    """End Ray once it has started; where it has not, nothing is left of it."""
+    import ray
+
+    if started.exception() is None:
+        ray.shutdown()
+        started.result().shutdown()
+
+
+@contextmanager
+def inherit_environment() -> Iterator[None]:
+    """While entered, Tune asks for no environment of its own for its workers: they have this process's already.
+
+    If it did, Ray would leave the workers that are prepared unused, and start others by way of one more process each.
+    """
+    from ray.tune.execution import class_cache
+
+    real = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    try:
         yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = real
 
 
 @contextmanager
@@ -120,7 +176,7 @@ def _find_private_folder() -> Path | None:
     return None
 
 
-def _start_on_thread(start: Callable[[], object]) -> ThreadPoolExecutor:
+def _start_on_thread(start: Callable[[], object], workers: int) -> ThreadPoolExecutor:
     """Start Ray on a thread that lives as long as Ray, whose processes die with the thread that started them.
 
     On the main one Ray would take SIGTERM for itself and exit without a word to the ledger. Raises ``ClusterError``.
@@ -130,7 +186,7 @@ def _start_on_thread(start: Callable[[], object]) -> ThreadPoolExecutor:
     for left in reversed(range(_TRIES)):
         thread = ThreadPoolExecutor(1, thread_name_prefix="ray")
         try:
-            with _suppress_usage_process(), tie_agents():
+            with _suppress_needless_processes(), _start_workers(workers), tie_agents():
                 thread.submit(start).result()
             return thread
         except BaseException as error:
@@ -153,18 +209,44 @@ def _explain_start(error: Exception) -> str:
 
 
 @contextmanager
-def _suppress_usage_process() -> Iterator[None]:
-    """While entered, Ray starts no process for the reports of its use.
+def _start_workers(count: int) -> Iterator[None]:
+    """While entered, a Ray that is started begins with ``count`` workers, and not with one for each CPU.
 
-    Without a dashboard that is all its "API server" would be for, and even where reports are off it asks the metadata
-    addresses of three clouds which of them this machine is in. Ray has no setting for it; the stand-in returns what the
-    real function returns where no such process can be started.
+    Each has 0.4 GB once it has loaded what trials need. Ray has no setting for their number.
     """
     from ray._private import services
 
-    real = services.start_api_server
-    services.start_api_server = lambda *_, **__: (None, None)
+    inner: Any = services
+    real, option = inner.start_ray_process, "--num_prestart_python_workers="
+
+    def start(command: list[str], *arguments: Any, **named: Any) -> Any:
+        asked = [f"{option}{count}" if part.startswith(option) else part for part in command]
+        return real(asked, *arguments, **named)
+
+    inner.start_ray_process = start
     try:
         yield
     finally:
-        services.start_api_server = real
+        inner.start_ray_process = real
+
+
+@contextmanager
+def _suppress_needless_processes() -> Iterator[None]:
+    """While entered, Ray starts neither its "API server" nor what adds nodes to a cluster nor what reads workers' logs.
+
+    Without a dashboard the first is there for reports of Ray's use alone, and even where these are off it asks the
+    metadata addresses of three clouds which of them this machine is in. No nodes are added here, and no worker's lines
+    are shown; the two processes would import Ray just while this one starts. Ray has no settings for these.
+    """
+    from ray._private import services
+    from ray._private.node import Node
+
+    real = services.start_api_server, Node.start_monitor, Node.start_log_monitor
+    inner: Any = Node
+    # What the real one returns where no such process can be started.
+    services.start_api_server = lambda *_, **__: (None, None)
+    inner.start_monitor = inner.start_log_monitor = lambda self: None
+    try:
+        yield
+    finally:
+        services.start_api_server, inner.start_monitor, inner.start_log_monitor = real

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from auxtune.trials.encoder import BaseEncoder
-from auxtune.trials.tokens import EncodedTask
+if TYPE_CHECKING:  # they load torch and what reads data
+    from auxtune.trials.encoder import BaseEncoder
+    from auxtune.trials.tokens import EncodedTask
 
 # Read by Ray when it is imported or when the Tuner is built; a user's own settings win.
 _RAY_SETTINGS = {
@@ -34,66 +34,6 @@ def set_ray_defaults() -> None:
         os.environ.setdefault(key, value)
 
 
-@contextmanager
-def _count_memory_kills_as_deaths() -> Iterator[None]:
-    """While entered, a worker that Ray ended for want of memory is to Tune one that died, so that its trial goes on.
-
-    Tune knows the error of a dead actor and that of a task, and ends altogether with any other; Ray's for these workers
-    is neither (seen with Ray 2.60).
-    """
-    from ray.air.execution._internal.actor_manager import RayActorManager
-    from ray.exceptions import OutOfMemoryError, RayActorError
-
-    manager: Any = RayActorManager
-    real = manager._actor_task_failed
-
-    def fail(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        died = RayActorError(error_msg=str(exception)) if isinstance(exception, OutOfMemoryError) else exception
-        real(self, tracked_actor_task, died)
-
-    manager._actor_task_failed = fail
-    try:
-        yield
-    finally:
-        manager._actor_task_failed = real
-
-
-@contextmanager
-def _forget_ended_trials() -> Iterator[None]:
-    """While entered, Tune keeps nothing of the trials that have ended, nor writes its own state on the way.
-
-    Both are for a resumption by Tune, in place of which a ledger is read. They take 0.1 MB for each trial, and more
-    time with each one, since every few seconds all of them are written (seen with Ray 2.60).
-    """
-    from ray.tune import tune as module
-    from ray.tune.execution.tune_controller import TuneController
-
-    class ForgetfulController(TuneController):
-        """Tune's loop over the trials that have not ended."""
-
-        def checkpoint(self, force: bool = False, wait: bool = False) -> None:
-            """Write the state at the first turn and at the end: Tune does not end without a file of it."""
-            if force or self._iteration == 0:
-                super().checkpoint(force=True, wait=wait)
-
-        def step(self) -> None:
-            """A turn."""
-            super().step()  # type: ignore[no-untyped-call]  # Ray's own
-            ended = {trial for trial in self._trials if trial.is_finished()}
-            self._trials[:] = [trial for trial in self._trials if trial not in ended]
-            for kept in (self._stopped_trials, self._failed_trials, self._trials_to_cache):
-                kept -= ended
-            for trial in ended:
-                self._trial_metadata.pop(trial.trial_id, None)
-
-    namespace: Any = module
-    namespace.TuneController = ForgetfulController
-    try:
-        yield
-    finally:
-        namespace.TuneController = TuneController
-
-
 def run_tuner(
     searcher: Any,
     scheduler: Any,
@@ -114,6 +54,7 @@ def run_tuner(
 
     from auxtune.orchestrator.engine.search import NoProgress
     from auxtune.orchestrator.engine.trainable import StudyTrainable
+    from auxtune.orchestrator.engine.tune_changes import changed_tune
 
     withhold_credentials()
 
@@ -133,7 +74,7 @@ def run_tuner(
         trial_dirname_creator=lambda trial: str(trial.trial_id),
     )
     run_config = _build_run_config([*callbacks, NoProgress()], scratch)
-    with _count_memory_kills_as_deaths(), _forget_ended_trials():
+    with changed_tune():
         tune.Tuner(trainable, tune_config=tune_config, run_config=run_config).fit()
 
 

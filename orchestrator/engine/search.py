@@ -190,10 +190,19 @@ class LoopWatch(_Watch):
     def __init__(self, each_turn: Callable[[], None]) -> None:
         self._each_turn = each_turn
         self._trials: list[RayTrial] = []
+        self._made = time.monotonic()
+        self.has_begun = False
+        """Whether a worker has been handed a trial."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the loop was about to begin."""
+        return time.monotonic() - self._made
 
     def on_step_begin(self, iteration: int, trials: list[RayTrial], **info: Any) -> None:
         """A turn of the loop."""
         self._trials = trials
+        self.has_begun = self.has_begun or any(trial.status == RayTrial.RUNNING for trial in trials)
         self._each_turn()
 
     def error_of(self, trial_id: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from auxtune.orchestrator.errors import EvidenceError, SelectorError
 from auxtune.orchestrator.planning.arms import EQUAL_COST
@@ -29,7 +30,6 @@ from auxtune.orchestrator.planning.confirm import (
 )
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.control_search import ControlSearch
-from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 from auxtune.orchestrator.planning.remeasuring import Remeasuring
 from auxtune.orchestrator.planning.slots import Slots
 from auxtune.orchestrator.record.accounts import Trial
@@ -59,6 +59,9 @@ from auxtune.orchestrator.record.scores import describe_value, sign_in
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.selectors.protocol import Done, Outcome, Proposal, Selection, Wait
 from auxtune.trials.result import Result, clip_negative
+
+if TYPE_CHECKING:  # it loads torch
+    from auxtune.orchestrator.planning.measure_plan import KnownOutcome
 
 
 class Agenda:
@@ -382,7 +385,6 @@ class Agenda:
 
     def _tell(self, trial: Trial, result: Result) -> None:
         self._record_end(trial, self._translator.outcome(result), result)
-        self._forget_weights()
 
     def _end_stopped(self, trial: Trial, judged: Judged) -> None:
         """Tell of a trial that early stopping ended."""
@@ -390,11 +392,9 @@ class Agenda:
         self._record_end(trial, *end_early(self.folder, trial, judged, said))
 
     def _record_end(self, trial: Trial, outcome: Outcome, result: Result) -> None:
-        self.record(build_told(trial, outcome, result, find_digests(self._context.evidence, outcome)))
-
-    def _forget_weights(self) -> None:
-        """Delete weights that no later training will start from.
+        """Tell, and delete weights that no later training will start from.
 
         The ledger is durable first: another session must come to the same incumbent.
         """
+        self.record(build_told(trial, outcome, result, find_digests(self._context.evidence, outcome)))
         delete_useless_weights(self.folder, self.accounts, self._fold.held(), self._without_weights, self.flush)

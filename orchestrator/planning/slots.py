@@ -5,6 +5,8 @@ The machines are this one, or the nodes of a cluster and those that it could sta
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +14,9 @@ from dataclasses import dataclass, field, replace
 from auxtune.orchestrator.errors import ResourceError
 from auxtune.orchestrator.study_file.models import ResourceOptions
 from auxtune.selectors.protocol import Proposal
+
+# Of NVIDIA, its small boards, AMD, and either of them below Windows.
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvhost-ctrl-gpu", "/dev/nvgpu", "/dev/kfd", "/dev/dxg")
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,18 @@ class Machines:
 def describe_this_machine() -> Machines:
     """The resources that an embedded Ray may hand out here: of CPUs, those that affinity and cgroup leave us."""
     import joblib
+
+    has = {"CPU": float(joblib.cpu_count()), "GPU": float(_count_gpus())}
+    return Machines((Node("this machine", has),), cluster=False)
+
+
+def _count_gpus() -> int:
+    """The GPUs that torch can use. It is not asked, and so not imported, where Linux shows no device of a GPU."""
+    if sys.platform.startswith("linux") and not any(map(os.path.exists, _GPU_DEVICES)):
+        return 0
     import torch
 
-    has = {"CPU": float(joblib.cpu_count()), "GPU": float(torch.cuda.device_count())}
-    return Machines((Node("this machine", has),), cluster=False)
+    return torch.cuda.device_count()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auxtune.orchestrator.errors import BudgetTooSmall, DriftError, LedgerDamaged, Locked, ResourceError, StudyDataError
 from auxtune.orchestrator.planning.budget import (
@@ -27,7 +28,6 @@ from auxtune.orchestrator.planning.budget import (
 )
 from auxtune.orchestrator.planning.context import StudyContext, count_fewest_trials, digest_of, find_drift
 from auxtune.orchestrator.planning.control_search import list_control_versions
-from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 from auxtune.orchestrator.planning.probe_texts import ProbeTexts
 from auxtune.orchestrator.planning.slots import Machines, Slots, allot, describe_this_machine
 from auxtune.orchestrator.planning.translate import search_score_of
@@ -42,11 +42,13 @@ from auxtune.orchestrator.study_file.paths import list_task_sources, locate_toke
 from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.selectors.extensions import sum_versions
 from auxtune.trials.data.tasks import Task, load_tasks
-from auxtune.trials.encoder import BaseEncoder, EncoderError, load_base
-from auxtune.trials.encoder_checks import check_tokenizer, describe_missed_words
 from auxtune.trials.errors import DataError
 from auxtune.trials.recipe import ModelOptions
 from auxtune.trials.tokens import EncodedTask, encode_tasks
+
+if TYPE_CHECKING:  # these load torch and transformers: imported where they are used, once Ray has begun to start
+    from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
+    from auxtune.trials.encoder import BaseEncoder, EncoderError
 
 _ENCODER: KeyPath = ("model", "name")
 _PACKAGES = ("auxtune", "ray", "torch", "transformers", "mlflow", "numpy")
@@ -74,6 +76,8 @@ class Prepared:
 
     def measure_planner(self) -> MeasurePlanner:
         """The planner of what trials measure, once a session has begun."""
+        from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
+
         context = self.context
         encoder = digest_of([self.base.digest, context.options.model.max_length])
         return MeasurePlanner(
@@ -155,6 +159,9 @@ def open_ledger(
 
 def load_study_data(study: StudyFile) -> tuple[dict[str, Task], BaseEncoder]:
     """The tasks, in the order of the file, and the encoder. Raises ``StudyDataError`` with all that is wrong."""
+    from auxtune.trials.encoder import EncoderError, load_base
+    from auxtune.trials.encoder_checks import check_tokenizer
+
     wrong: dict[KeyPath, list[str]] = {}
     tasks: dict[str, Task] = {}
     options = resolve_model(study)
@@ -207,6 +214,8 @@ def encode_study_data(study: StudyFile, tasks: Mapping[str, Task]) -> dict[str, 
 
 def list_missed_words(study: StudyFile, tasks: Mapping[str, Task]) -> list[str]:
     """A line for each task with labelled words beyond the encoder's longest input. Raises ``StudyDataError``."""
+    from auxtune.trials.encoder_checks import describe_missed_words
+
     try:
         return describe_missed_words(tasks, resolve_model(study))
     except DataError as error:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auxtune.orchestrator.engine.embedded_ray import start_embedded_ray
+from auxtune.orchestrator.engine.embedded_ray import EmbeddedRay
 from auxtune.orchestrator.engine.loop import run_tuner
+from auxtune.orchestrator.errors import ResourceError
 from auxtune.orchestrator.planning.agenda import Agenda
-from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
-from auxtune.orchestrator.planning.slots import Machines, Slots, describe_this_machine, resize_slots
+from auxtune.orchestrator.planning.slots import Machines, Slots, allot, describe_this_machine, resize_slots
 from auxtune.orchestrator.planning.translate import count_whole_steps
 from auxtune.orchestrator.record.accounts import Trial
 from auxtune.orchestrator.record.driver import StopSignals
@@ -22,12 +22,16 @@ from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.session.prepare import Prepared
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.storage.stores import store_of
+from auxtune.orchestrator.study_file.models import ResourceOptions
 from auxtune.orchestrator.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from auxtune.orchestrator.engine.cluster import NodeTime
+    from auxtune.orchestrator.engine.search import LoopWatch
     from auxtune.orchestrator.engine.trainable import Assignment
+    from auxtune.orchestrator.planning.measure_plan import MeasurePlanner
 
+LATEST = 15.0  # seconds of training, or of waiting for it, after which MLflow is told of it
 SIGN = 60.0  # seconds after which node time is recorded though nothing changed
 
 
@@ -39,15 +43,27 @@ class RayBackend:
     """The machines at the moment of the call."""
     ray: Callable[[], AbstractContextManager[None]]
     """A context within which Ray is connected."""
+    begin: Callable[[ResourceOptions], None] = lambda options: None
+    """Start what can be started before it is known what is trained, for trials of these resources; does not wait."""
     node_time: Callable[[], NodeTime | None] = lambda: None
     """For how long nodes of a cluster have been up; ``None`` off a cluster."""
 
 
 @contextmanager
 def local_ray() -> Iterator[RayBackend]:
-    """This machine, all of it; Ray is started only when there is something to train."""
+    """This machine, all of it; Ray is started when it is asked for, or begun."""
     machine = describe_this_machine()
-    yield RayBackend(lambda: machine, lambda: start_embedded_ray(machine))
+    ray = EmbeddedRay(machine)
+
+    def begin(options: ResourceOptions) -> None:
+        with suppress(ResourceError):  # said when the study is prepared
+            # A processor is left to this process, which prepares the study; the other workers come with their trials.
+            ray.begin(max(1, min(allot(options, machine).concurrent, int(machine.nodes[0].has["CPU"]) - 1)))
+
+    try:
+        yield RayBackend(lambda: machine, ray.running, begin)
+    finally:
+        ray.close()
 
 
 @contextmanager
@@ -57,7 +73,7 @@ def cluster_ray(address: str, signals: StopSignals) -> Iterator[RayBackend]:
 
     with connect_ray(address), Watched() as watched:
         signals.listen()  # Ray's core has taken SIGTERM for itself
-        yield RayBackend(watched.machines, nullcontext, watched.node_time)
+        yield RayBackend(watched.machines, nullcontext, node_time=watched.node_time)
 
 
 class NodeTrail:
@@ -118,7 +134,7 @@ class RaySearch:
 
             trail = NodeTrail(self.backend.node_time, self.agenda.record, self.agenda.flush)
             minutes = self.prepared.context.options.resources.trial_minutes
-            watch = LoopWatch(lambda: self._each_turn(trail))
+            watch = LoopWatch(lambda: self._each_turn(trail, watch))
             callbacks = [watch, *([HangWatch(minutes * 60, self._slots)] if minutes else [])]
             searcher = LedgerSearcher(self.agenda, self._assign, watch.error_of, self._slots)
             tasks, base = self.prepared.tasks, self.prepared.base
@@ -128,11 +144,14 @@ class RaySearch:
             finally:
                 trail.end()
 
-    def _each_turn(self, trail: NodeTrail) -> None:
+    def _each_turn(self, trail: NodeTrail, watch: LoopWatch) -> None:
         """Between two looks of Ray's loop: record MLflow's runs and nodes, and end the loop if a signal came.
 
         Where the system's clock was set, that is said.
         """
+        # The mirror begins once a trial has: its imports would take processor time from those of the first worker.
+        if watch.has_begun or watch.seconds > LATEST:
+            self.tracker.begin()
         for event in self.tracker.made():
             self.agenda.record(event)
         warn_of_jump()

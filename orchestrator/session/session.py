@@ -18,7 +18,7 @@ from auxtune.orchestrator.planning.budget import check_confirm
 from auxtune.orchestrator.planning.confirm import FailedPart
 from auxtune.orchestrator.record.accounts import Accounts, Trial
 from auxtune.orchestrator.record.driver import Heartbeat, StopSignals
-from auxtune.orchestrator.record.events import Event, Tracked
+from auxtune.orchestrator.record.events import Closed, Event, Tracked
 from auxtune.orchestrator.record.ledger import Ledger, LedgerReader
 from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.report.blocks import Page
@@ -128,6 +128,8 @@ class Session:
             signals = stack.enter_context(StopSignals())
             stack.enter_context(Heartbeat(folder, key, lambda: bool(signals.came)))
             backend = stack.enter_context(cluster_ray(address, signals) if address else local_ray())
+            if not _is_done(reader):  # else there may be nothing to train
+                backend.begin(study.options.resources)
             ledger, prepared = open_ledger(prepare(study, backend.machines()), key, allow_drift, reader)
             listener(ledger.events[-1])  # the opening itself
             # Not earlier: a store that cannot be reached at all is an error at once.
@@ -137,7 +139,6 @@ class Session:
 
     def run(self) -> None:
         """Search, answer and close; an error closes the session too, as a failed one."""
-        self._tracker.start()
         try:
             agenda = self.search()
             self.answer(agenda)
@@ -243,6 +244,7 @@ def close_session(
 
     Returns the runs that were made last, which it has still noted.
     """
+    tracker.begin()
     tracker.finish(ending, patience, _LONGEST_WAIT)
     made = tracker.made()
     for event in made:
@@ -285,6 +287,11 @@ def discard_answer(folder: StoredPath, part: FailedPart | None) -> None:
     if answer is not None and (part == "search" or not answer.report):
         for name in ("selection.json", FILE):
             (folder / name).unlink(missing_ok=True)
+
+
+def _is_done(reader: LedgerReader) -> bool:
+    last = reader.events[-1] if reader.events else None
+    return isinstance(last, Closed) and last.reason == "done"
 
 
 def _count_all(trials: Sequence[Trial]) -> str:

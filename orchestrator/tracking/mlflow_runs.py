@@ -10,8 +10,7 @@ import math
 from collections.abc import Container, Mapping
 from typing import Any
 
-# Imported at the top, and so on the main thread: if Ray and the mirror's thread imported it at once, both would hang.
-from mlflow.entities import Dataset, Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -22,7 +21,9 @@ from auxtune.orchestrator.record.results import locate_attempt
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.paths import is_sqlite, parse_sqlite_uri
 from auxtune.orchestrator.tracking.run_content import (
+    NOTE,
     Ending,
+    TaskData,
     build_inputs,
     list_answer_metrics,
     list_final_metrics,
@@ -32,7 +33,6 @@ from auxtune.orchestrator.tracking.run_content import (
 )
 from auxtune.orchestrator.tracking.store import locate_artifacts, move_artifacts, open_client
 
-NOTE = "mlflow.note.content"  # what MLflow's page shows as a run's description
 _MOST_PARAMS = 100  # in one request
 
 
@@ -96,7 +96,7 @@ class StudyRuns:
         }
         return self._create(name, trial.proposed, tags)
 
-    def describe(self, run_id: str, params: Mapping[str, Any], datasets: Mapping[str, Dataset], context: str) -> None:
+    def describe(self, run_id: str, params: Mapping[str, Any], datasets: Mapping[str, TaskData], context: str) -> None:
         """Open a run and log the parameters and ``datasets`` that it lacks; parameters can never change in MLflow."""
         run = self._client.get_run(run_id)
         self._log_params(run, params)

@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
-
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from auxtune.orchestrator.answer.answer import Answer
 from auxtune.orchestrator.planning.budget import Price
@@ -25,6 +23,10 @@ from auxtune.orchestrator.study_file.reading import StudyFile
 from auxtune.trials.data.sources import TaskSource
 from auxtune.trials.plain_json import parse_json
 
+if TYPE_CHECKING:  # MLflow is imported by the mirror's thread
+    from mlflow.entities import DatasetInput
+
+NOTE = "mlflow.note.content"  # what MLflow's page shows as a run's description
 POINTS = 200  # most points of a curve
 _CONTEXT = "mlflow.data.context"
 _NAMED = 3  # tasks in a name
@@ -184,14 +186,25 @@ def list_answer_metrics(answer: Answer) -> dict[str, float]:
     return values
 
 
+@dataclass(frozen=True)
+class TaskData:
+    """A task's dataset in MLflow's words: ``source`` and ``profile``, the rows of each split, are JSON."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    profile: str
+
+
 def describe_datasets(
     study: StudyFile, rows: Mapping[str, Mapping[str, int]], fingerprint: Mapping[str, str]
-) -> dict[str, Dataset]:
+) -> dict[str, TaskData]:
     """Task -> its dataset, with the number of rows of each split; ``fingerprint`` is that of a session."""
     found = {}
     for source in list_task_sources(study):
         kind, place = _describe_place(source)
-        found[source.name] = Dataset(
+        found[source.name] = TaskData(
             name=source.name,
             digest=fingerprint[f"tasks.{source.name}"],
             source_type=kind,
@@ -214,6 +227,8 @@ def _describe_place(source: TaskSource) -> tuple[str, dict[str, Any]]:
     return "local", {"uri": files["train"], "files": files}
 
 
-def build_inputs(datasets: Mapping[str, Dataset], context: str) -> list[DatasetInput]:
+def build_inputs(datasets: Mapping[str, TaskData], context: str) -> list[DatasetInput]:
     """The datasets as inputs of a run, in a ``context`` such as ``training``."""
-    return [DatasetInput(dataset, [InputTag(_CONTEXT, context)]) for dataset in datasets.values()]
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return [DatasetInput(Dataset(**asdict(each)), [InputTag(_CONTEXT, context)]) for each in datasets.values()]

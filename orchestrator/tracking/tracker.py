@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow.entities import Dataset
-
 from auxtune.orchestrator.planning.budget import Price
 from auxtune.orchestrator.planning.context import StudyContext
 from auxtune.orchestrator.planning.translate import search_score_of
@@ -29,9 +27,10 @@ from auxtune.orchestrator.record.events import Event, Tracked, read_time
 from auxtune.orchestrator.storage.protocol import StoredPath
 from auxtune.orchestrator.study_file.models import StudyOptions
 from auxtune.orchestrator.study_file.paths import resolve_tracking_uri
-from auxtune.orchestrator.tracking.mlflow_runs import NOTE, StudyRuns, is_final
 from auxtune.orchestrator.tracking.run_content import (
+    NOTE,
     Ending,
+    TaskData,
     describe_datasets,
     describe_trial,
     list_trained_shares,
@@ -65,7 +64,10 @@ def describe_study(context: StudyContext) -> Mirrored:
 
 
 class Tracker(threading.Thread):
-    """The mirror's thread: ``hear`` takes events, ``made`` returns new runs; end it by ``finish`` or ``abandon``."""
+    """The mirror's thread: ``begin`` it, ``hear`` takes events, ``made`` returns new runs.
+
+    End it by ``finish`` or ``abandon``.
+    """
 
     def __init__(self, mirrored: Mirrored, events: Sequence[Event]) -> None:
         super().__init__(name="mlflow", daemon=True)
@@ -86,6 +88,14 @@ class Tracker(threading.Thread):
         self._reached = 0  # how much of it one pass has written so far
         self._not_before = 0.0  # nothing is written until then
         self._mirror: Mirror | None = None
+
+    def begin(self) -> None:
+        """Start the thread, unless that was done before.
+
+        It imports MLflow, so Ray is imported first: where two threads import them at once, both may hang.
+        """
+        if self.ident is None:
+            self.start()
 
     def hear(self, event: Event) -> None:
         """Queue an event of the session. Called on the driver's thread."""
@@ -191,7 +201,7 @@ class Mirrored:
     selector: str
     folder: StoredPath
     params: dict[str, Any]  # the recipe, the same for every child
-    datasets: Mapping[str, Dataset]  # of the tasks
+    datasets: Mapping[str, TaskData]  # of the tasks
     steps: Callable[[Proposal], int]
     price: Price
 
@@ -200,6 +210,9 @@ class Mirror:
     """One study's runs; ``made`` is called with each run that is found or made, as an event for the ledger."""
 
     def __init__(self, study: Mirrored, accounts: Accounts, made: Callable[[Tracked], None]) -> None:
+        # MLflow takes a second or two to import, and its tables as long to create: not before a trial can begin.
+        from auxtune.orchestrator.tracking.mlflow_runs import StudyRuns, is_final
+
         self._study, self._accounts, self._made = study, accounts, made
         self._runs = StudyRuns(study.uri, study.experiment, study.study, study.key)
         started, tags = accounts.sessions[0].opened.time, {"auxtune.selector": study.selector}

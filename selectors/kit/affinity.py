@@ -45,7 +45,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.stats import norm
 
 from auxtune.selectors.protocol import JSON
 
@@ -255,6 +254,8 @@ def bound_correlation(found: float, free: float) -> float | None:
     """
     if free <= 2:
         return None
+    from scipy.stats import norm  # half a second to import, which no start needs
+
     within = float(np.clip(found, 1e-9 - 1, 1 - 1e-9))
     return float(np.tanh(np.arctanh(within) - norm.ppf(SURE) / np.sqrt(free - 2)))
 
@@ -281,5 +282,7 @@ def _test_by_signs(entries: np.ndarray, seed: int) -> float:
 def _test_by_correlation(halves: float, free: float) -> float | None:
     if free <= 2:
         return None
+    from scipy.stats import norm
+
     within = float(np.clip(halves, 1e-9 - 1, 1 - 1e-9))
     return float(norm.sf(np.arctanh(within) * np.sqrt(free - 2)))

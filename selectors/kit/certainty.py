@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import brentq
-from scipy.stats import t as student
 
 from auxtune.selectors.kit.process import FOR_SEARCH, LEVEL, Process
 
@@ -37,6 +36,8 @@ class _Averaged:
 
     def find_cumulative(self, at: float) -> float:
         """The probability that the first quantity is at most ``at``; what is certain counts half at its value."""
+        from scipy.stats import t as student  # half a second to import, which no start needs
+
         certain = self.deviations[:, 0] <= 0
         scaled = (at - self.means[:, 0]) / np.where(certain, 1.0, self.deviations[:, 0])
         below = np.where(certain, 0.5 * (1 + np.sign(scaled)), student.cdf(scaled, self.degrees))

@@ -34,7 +34,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from auxtune.selectors.protocol import JSON
 
@@ -97,7 +96,7 @@ def _compute_spearman(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Spearman's correlation of each column of (trials, columns): (columns,), 0 where either is constant."""
     if not len(true):
         return np.zeros(true.shape[1])
-    first, second = (_scale_to_unit(rankdata(each.round(12), axis=0)) for each in (predicted, true))
+    first, second = (_scale_to_unit(_rank(each.round(12), "average", axis=0)) for each in (predicted, true))
     together: np.ndarray = (first * second).sum(axis=0)
     return together
 
@@ -172,12 +171,19 @@ def compute_regret(k: int, predicted: np.ndarray, true: np.ndarray, of: Literal[
     return 100 * missed / abs(best) if best else math.nan
 
 
+def _rank(values: np.ndarray, method: str, axis: int) -> np.ndarray:
+    from scipy.stats import rankdata  # half a second to import, which no start needs
+
+    ranks: np.ndarray = rankdata(values, method=method, axis=axis)
+    return ranks
+
+
 def _compute_gains(true: np.ndarray, known: np.ndarray) -> np.ndarray:
     """(2^relevance - 1) / 2^(sources of the row); equal values share the mean of their gains; 0 for unknown ones."""
     relevance = np.arange(true.shape[-1] + 1)
     unknown = (~known).sum(axis=-1, keepdims=True)
     ranked = np.where(known, true, -np.inf)
-    low, high = (rankdata(ranked, method=method, axis=-1).astype(int) - unknown for method in ("min", "max"))
+    low, high = (_rank(ranked, method, axis=-1).astype(int) - unknown for method in ("min", "max"))
     low, high = np.where(known, low, 1), np.where(known, high, 1)
     sources = known.sum(axis=-1, keepdims=True)
     total = np.cumsum(np.exp2(relevance - sources) - np.exp2(-1.0 * sources), axis=-1)
@@ -189,7 +195,7 @@ def _compute_gains(true: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _compute_discounts(scores: np.ndarray) -> np.ndarray:
     """1 / log2(position + 1) of each score, the highest first; equal scores share the mean over their positions."""
     total = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(scores.shape[-1]) + 2))])
-    first, last = (rankdata(-scores, method=method, axis=-1).astype(int) for method in ("min", "max"))
+    first, last = (_rank(-scores, method, axis=-1).astype(int) for method in ("min", "max"))
     discounts: np.ndarray = (total[last] - total[first - 1]) / (last - first + 1)
     return discounts
 
