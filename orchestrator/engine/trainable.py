@@ -251,7 +251,7 @@ class StudyTrainable(tune.Trainable):
 
         Where it is that nothing can be written, or where that keeps it from being written, the explanation is returned.
         """
-        logging.getLogger(__name__).error("%s", traceback.format_exc())
+        logging.getLogger(__name__).error("%s", escape_bytes(traceback.format_exc()))
         assignment = self._assignment
         folders = [str(path) for path in (assignment.folder, assignment.study, assignment.study.parent)]
         if (refused := explain_refusal(error, folders)) is not None:
