@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--concurrent", type=int, default=8)
     parser.add_argument("--kill-every", type=float, default=300.0, help="seconds from a driver's start to its end")
     parser.add_argument("--home", type=Path, default=ROOT / "build" / "soak")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="where to draw the driver's memory")
     arguments = parser.parse_args()
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     home: Path = arguments.home
@@ -62,6 +63,8 @@ def main() -> None:
         run_driver(home, reader, arguments.kill_every)
     looks = [json.loads(line) for line in (home / "looks.jsonl").read_text().splitlines()]
     print("\n".join(format_table(looks)))
+    if arguments.plot is not None:
+        draw_memory(looks, arguments.plot)
     verified = subprocess.run([*COLD, "status", "studies/soak", "--verify"], cwd=home, check=False)
     raise SystemExit(verified.returncode)
 
@@ -149,6 +152,19 @@ def format_table(looks: list[Look], step: int = 1000) -> list[str]:
             f"| {last['ranges']} |"
         )
     return lines
+
+
+def draw_memory(looks: list[Look], file: Path) -> None:
+    """Draw the memory of each driver over the trials told, without its first and last seconds."""
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(7, 2.6), layout="constrained").add_subplot()
+    for pid in dict.fromkeys(look["pid"] for look in looks):
+        of_driver = [look for look in looks if look["pid"] == pid and look["threads"] >= 30]
+        axes.plot([look["told"] for look in of_driver], [look["rss_mb"] for look in of_driver], linewidth=2)
+    axes.set(ylim=(0, 1.2 * max(look["rss_mb"] for look in looks)), xlabel="trials told; a colour for each driver", ylabel="memory, MB")
+    assert axes.figure is not None
+    axes.figure.savefig(file)
 
 
 if __name__ == "__main__":
