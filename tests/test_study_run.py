@@ -6,17 +6,38 @@ import json
 import os
 import signal
 import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 from memory_pressure import limit_memory, take_memory
-from small_study import StudyRun, kill
+from object_store import BUCKET, S3Server, s3_server, stored_study
+from small_study import StudyRun, kill, small_study
 
 from auxtune.orchestrator.record.events import Lost
 
 pytestmark = pytest.mark.slow
+in_both_storages = pytest.mark.parametrize("small", ["folder", "object store"], indirect=True)
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def small(request: pytest.FixtureRequest, tmp_path: Path) -> StudyRun:
+    """A small study that has not been run yet, kept in a folder unless the test is parametrised otherwise."""
+    if getattr(request, "param", "folder") == "folder":
+        return small_study(tmp_path)
+    request.getfixturevalue("server")
+    return stored_study(tmp_path, f"s3://{BUCKET}/{uuid.uuid4().hex}")
+
+
+@in_both_storages
 def test_killed_twice_in_the_middle_it_ends_the_same(small: StudyRun, whole: StudyRun) -> None:
     for told in (0, 2):
         process = small.start()
@@ -34,6 +55,7 @@ def test_killed_twice_in_the_middle_it_ends_the_same(small: StudyRun, whole: Stu
     assert mine["cost"]["attempts"] == theirs["cost"]["attempts"] + 2
 
 
+@in_both_storages
 def test_a_killed_worker_is_started_again_from_its_checkpoint(small: StudyRun, whole: StudyRun) -> None:
     process = small.start()
     small.wait_for(small.trains, process)
@@ -59,6 +81,7 @@ def test_workers_that_ray_ends_for_want_of_memory_are_started_again(small: Study
     assert small.story == whole.story
 
 
+@in_both_storages
 def test_a_worker_told_to_end_checkpoints_at_its_next_step_and_goes_on_elsewhere(
     small: StudyRun, whole: StudyRun
 ) -> None:
@@ -116,6 +139,7 @@ def test_a_second_driver_is_refused_and_the_first_goes_on(small: StudyRun) -> No
     assert process.returncode == 0, out + err
 
 
+@in_both_storages
 def test_a_loss_that_is_not_a_number_is_a_failed_trial_and_many_end_the_study(small: StudyRun) -> None:
     wild = ("--set", "training.learning_rate=1.0e+30", "--set", "stop_after_failures=2", "--set", "training.clip=null")
     said = small.finish("run", "study.yaml", *wild, code=3)
@@ -128,6 +152,7 @@ def test_a_loss_that_is_not_a_number_is_a_failed_trial_and_many_end_the_study(sm
     assert "NonFinite" in log.read_text()
 
 
+@in_both_storages
 def test_a_worker_that_hangs_is_ended_and_the_study_goes_on(small: StudyRun) -> None:
     process = small.start("run", "study.yaml", "--set", "resources.trial_minutes=0.5")
     small.wait_for(small.trains, process)
@@ -151,6 +176,7 @@ def test_what_changed_under_a_study_is_named_and_refused(small: StudyRun) -> Non
     assert "--allow-drift" in said
 
 
+@in_both_storages
 def test_a_takeover_stops_the_former_driver(small: StudyRun) -> None:
     """Two drivers by force: the heartbeat is removed, so only the ledger's fence is between them."""
     process = small.start()
