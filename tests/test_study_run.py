@@ -81,7 +81,6 @@ def test_workers_that_ray_ends_for_want_of_memory_are_started_again(small: Study
     assert small.story == whole.story
 
 
-@in_both_storages
 def test_a_worker_told_to_end_checkpoints_at_its_next_step_and_goes_on_elsewhere(
     small: StudyRun, whole: StudyRun
 ) -> None:
