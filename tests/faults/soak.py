@@ -162,7 +162,11 @@ def draw_memory(looks: list[Look], file: Path) -> None:
     for pid in dict.fromkeys(look["pid"] for look in looks):
         of_driver = [look for look in looks if look["pid"] == pid and look["threads"] >= 30]
         axes.plot([look["told"] for look in of_driver], [look["rss_mb"] for look in of_driver], linewidth=2)
-    axes.set(ylim=(0, 1.2 * max(look["rss_mb"] for look in looks)), xlabel="trials told; a colour for each driver", ylabel="memory, MB")
+    axes.set(
+        ylim=(0, 1.2 * max(look["rss_mb"] for look in looks)),
+        xlabel="trials told; a colour for each driver",
+        ylabel="memory, MB",
+    )
     assert axes.figure is not None
     axes.figure.savefig(file)
 
