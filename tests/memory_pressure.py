@@ -32,10 +32,14 @@ def limit_memory() -> Iterator[int]:
 
 
 def take_memory(run: StudyRun, process: Process, limit: int) -> None:
-    """Take memory until Ray has ended a worker of a running study; others may free some meanwhile."""
+    """Take memory until Ray has ended the worker of a running study; others may free some meanwhile.
+
+    The worker is suspended, or its trial might be over before enough is taken.
+    """
     from ray._private.utils import get_used_memory
 
     hoard = []
+    run.worker().suspend()
 
     def is_one_lost() -> bool:
         if get_used_memory() < limit + GIB:
