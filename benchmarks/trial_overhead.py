@@ -5,7 +5,7 @@
 Each arm runs on a Ray cluster of its own, in a process of its own, and they take turns. ``auxtune`` is a whole study
 with a study's own workers: its ledger with its fsyncs, a result file of each trial, MLflow in SQLite; only the training
 is left out. ``plain`` is a function for ``tune.Tuner`` with all defaults; ``reused`` is Ray Tune at its best, a class
-whose actors are used again and no loggers.
+whose actors are used again and which saves nothing, and no loggers.
 
 Seconds per trial are from the end of the first trials, three for each slot, in which processes start, to the end of the
 last trial, divided by the trials that ended in between.
@@ -129,7 +129,12 @@ def run_tune(arm: str, slots: int, address: str, home: Path) -> list[float]:
         tune_config=tune.TuneConfig(
             num_samples=ARMS[arm], metric="score", mode="max", reuse_actors=True if arm == "reused" else None
         ),
-        run_config=tune.RunConfig(storage_path=str(home), verbose=0, callbacks=[Ended()]),
+        run_config=tune.RunConfig(
+            storage_path=str(home),
+            verbose=0,
+            callbacks=[Ended()],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False) if arm == "reused" else None,
+        ),
     ).fit()
     ray.shutdown()
     return ends
