@@ -103,8 +103,9 @@ def continued(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run = start(recipe, folder / name / "1", schedule())
         for _ in range(steps):
             run.advance()
-    # Said explicitly: with PYTHONSAFEPATH, a script's own folder is not on its path.
-    tests = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    # Said explicitly: with PYTHONSAFEPATH, a script's own folder is not on its path. What is there decides on kernels.
+    paths = filter(None, (os.environ.get("PYTHONPATH"), str(Path(__file__).parent)))
+    tests = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     subprocess.run([sys.executable, __file__, folder], check=True, env=tests)
     return folder
 
