@@ -6,9 +6,10 @@ import os
 import platform
 import resource
 import shlex
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ def provenance(seeds: Iterable[int], packages: Iterable[str] = ("numpy", "scipy"
         },
         "seeds": list(seeds),
     }
+
+
+def summarise_ratios(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
+    """How often as large one side's figures are as the other's, turn by turn: median, least and most."""
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    found = {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def peak_memory_mb() -> float:

@@ -19,17 +19,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from provenance import provenance
+from provenance import provenance, summarise_ratios
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
@@ -39,7 +38,7 @@ from auxtune.trials.batches import build_schedule
 from auxtune.trials.encoder import BaseEncoder, build_encoder
 from auxtune.trials.evaluation import Evaluation
 from auxtune.trials.model import pool
-from auxtune.trials.recipe import ModelOptions, Recipe
+from auxtune.trials.recipe import ModelOptions, Precision, Recipe
 from auxtune.trials.tokens import EncodedTask
 from auxtune.trials.train_step import TrainStep
 
@@ -102,7 +101,7 @@ def read_tasks(data: Path, rows: int) -> tuple[dict[str, EncodedTask], BaseEncod
         return encode_study_data(study, loaded), base
 
 
-def train_by_auxtune(ground: Ground, seed: int, precision: str = "auto") -> Row:
+def train_by_auxtune(ground: Ground, seed: int, precision: Precision = "auto") -> Row:
     """Equal shares, interleaved, every batch of one task and of rows of like length."""
     recipe = Recipe(
         tasks=TASKS,
@@ -117,9 +116,9 @@ def train_by_auxtune(ground: Ground, seed: int, precision: str = "auto") -> Row:
         warmup=WARMUP,
         weight_decay=DECAY,
         clip=CLIP,
+        precision=precision,
         threads=ground.threads,
     )
-    recipe = replace(recipe, precision=precision)  # type: ignore[arg-type]  # of the words that it knows
     train_step = TrainStep(recipe, ground.tasks, ground.base, gpus=0)
     schedule = build_schedule(recipe)
     began = time.perf_counter()
@@ -243,8 +242,7 @@ def describe(examples: int, seconds: float, scores: Sequence[float]) -> Row:
 def compare_speeds(rows: Sequence[Row], arm: str, other: str) -> dict[str, float]:
     """How often as fast ``arm`` is as ``other``, turn by turn: median, least and most."""
     speeds = {name: [row["rows_per_second"] for row in rows if row["arm"] == name] for name in (arm, other)}
-    ratios = [one / two for one, two in zip(speeds[arm], speeds[other], strict=True)]
-    return {"ratio": round(statistics.median(ratios), 2), "least": round(min(ratios), 2), "most": round(max(ratios), 2)}
+    return summarise_ratios(speeds[arm], speeds[other])
 
 
 def compare_scores(rows: Sequence[Row], arm: str, other: str) -> dict[str, float]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from provenance import provenance
+from provenance import provenance, summarise_ratios
 from slots import AUXILIARIES, STUDY, cluster, sleep_whole
 
 ARMS = {"auxtune": 200, "reused": 200, "plain": 16}  # -> trials
@@ -55,12 +54,7 @@ def main() -> None:
             print(arm, json.dumps(row), flush=True)
     found["seconds_per_trial"] = seconds
     for other in ("plain", "reused"):
-        ratios = [ours / theirs for ours, theirs in zip(seconds["auxtune"], seconds[other], strict=True)]
-        found[f"ratio_to_{other}"] = {
-            "ratio": round(statistics.median(ratios), 3),
-            "least": round(min(ratios), 3),
-            "most": round(max(ratios), 3),
-        }
+        found[f"ratio_to_{other}"] = summarise_ratios(seconds["auxtune"], seconds[other])
         print(other, json.dumps(found[f"ratio_to_{other}"]))
     if asked.out:
         asked.out.write_text(json.dumps(found, indent=1) + "\n")

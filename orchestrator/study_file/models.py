@@ -173,7 +173,8 @@ class TrainingOptions(Section):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default=Recipe.precision,
-        description="`auto` is bfloat16 where the device has instructions for it, else float32.",
+        description="`auto` is bfloat16 where the device has instructions for it, on a CPU for an encoder of more than "
+        "a million weights, else float32.",
     )
     sampling: Annotated[str, AfterValidator(_check_sampling)] = Field(
         default="equal",
